@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from peers import Server, find_program, running_netserver, running_xenrr_server
+
+
+REQUIRED = set(filter(None, os.environ.get("XENRR_REQUIRE", "").split(",")))
+
+
+def lacking(kind: str, reason: str) -> None:
+    """Skip for want of a peer or a right, or fail where XENRR_REQUIRE asks for it."""
+    if kind in REQUIRED:
+        pytest.fail(f"{reason}, and XENRR_REQUIRE={os.environ['XENRR_REQUIRE']} asks for it")
+    pytest.skip(reason)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("peer"):
+        for program in mark.args:
+            if find_program(program) is None:
+                lacking("peer", f"no {program} on PATH")
+    if item.get_closest_marker("lab") and not (
+            sys.platform == "linux" and os.geteuid() == 0):
+        lacking("lab", "a lab needs Linux and root")
+
+
+@pytest.fixture(params=["pure", pytest.param("hot", marks=pytest.mark.c_engine)])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Each of the two engines; ``-m "not c_engine"`` is for machines without a compiler."""
+    from xenrr.engine.load import load_engine
+
+    return load_engine(request.param)
+
+
+@pytest.fixture(scope="session")
+def netperf_command() -> str:
+    """Path of the real netperf."""
+    program = find_program("netperf")
+    if program is None:
+        lacking("peer", "no netperf on PATH")
+    assert program is not None
+    return program
+
+
+@pytest.fixture
+def netserver() -> Iterator[Server]:
+    """A real netserver."""
+    if find_program("netserver") is None:
+        lacking("peer", "no netserver on PATH")
+    with running_netserver() as server:
+        yield server
+
+
+@pytest.fixture
+def xenrr_server() -> Iterator[Server]:
+    """Our own server; its clean end is part of every test that uses it."""
+    with running_xenrr_server() as server:
+        yield server

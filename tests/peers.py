@@ -1,0 +1,116 @@
+"""Starting and stopping the programs that tests measure against.
+
+Every program gets a port of its own and is ended by its process id, never by name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOOPBACK = "127.0.0.1"
+START_LIMIT_S = 20.0
+STOP_LIMIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that accepts control connections."""
+
+    host: str
+    port: int
+    process: subprocess.Popen[str]
+
+
+def find_program(name: str) -> str | None:
+    """Path of a real netperf or netserver, ``None`` where there is none."""
+    return shutil.which(name)
+
+
+def free_port(host: str = LOOPBACK) -> int:
+    """A TCP port that nothing listens on right now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def accepts(port: int, host: str = LOOPBACK) -> bool:
+    """Whether something listens on the port; a client must not connect to itself."""
+    with socket.socket() as probe:
+        # A fixed near port keeps the kernel from picking the far one (self-connection).
+        probe.bind(("127.0.0.2", 0))
+        probe.settimeout(1)
+        return probe.connect_ex((host, port)) == 0
+
+
+def wait_until_accepting(process: subprocess.Popen[str], port: int) -> None:
+    """Wait for a server to listen.
+
+    Raises:
+        RuntimeError: It ended, or the time is over; with what it printed.
+    """
+    give_up = time.monotonic() + START_LIMIT_S
+    while not accepts(port):
+        if process.poll() is not None or time.monotonic() > give_up:
+            process.kill()
+            output, errors = process.communicate()
+            raise RuntimeError(f"{process.args!r} does not listen on port {port} "
+                               f"(exit code {process.returncode}): {output}{errors}")
+        time.sleep(0.02)
+
+
+def clean_environment(**changes: str) -> dict[str, str]:
+    """This environment, with the source tree first on Python's path."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, **changes}
+
+
+@contextlib.contextmanager
+def running_server(command: Sequence[str], port: int) -> Iterator[Server]:
+    """Run a server for a while; killed at the end if it still runs."""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True,
+                          env=clean_environment()) as process:
+        try:
+            wait_until_accepting(process, port)
+            yield Server(LOOPBACK, port, process)
+        finally:
+            process.kill()
+
+
+def running_netserver(*options: str) -> contextlib.AbstractContextManager[Server]:
+    """Real netserver in the foreground on a free port."""
+    port = free_port()
+    program = find_program("netserver")
+    assert program is not None
+    return running_server([program, "-D", "-N", "-p", str(port), *options], port)
+
+
+@contextlib.contextmanager
+def running_xenrr_server(*options: str, python: str = sys.executable) -> Iterator[Server]:
+    """Our server in the foreground on a free port; has to end cleanly on SIGTERM."""
+    port = free_port()
+    command = [python, "-m", "xenrr.server", "-D", "-v", "1", "-p", str(port), *options]
+    with running_server(command, port) as server:
+        yield server
+        stop_cleanly(server)
+
+
+def stop_cleanly(server: Server) -> None:
+    """End a server with SIGTERM: exit code 0, no complaint, nothing left listening."""
+    server.process.send_signal(signal.SIGTERM)
+    _, errors = server.process.communicate(timeout=STOP_LIMIT_S)
+    assert "Traceback" not in errors, errors
+    assert server.process.returncode == 0, errors
+    assert not accepts(server.port)
