@@ -1,0 +1,1 @@
+"""The two ends of a control connection, with their sockets, threads and time limits."""

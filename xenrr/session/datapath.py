@@ -1,0 +1,110 @@
+"""An engine at work on a thread of its own, and how it is made to stop.
+
+The loop on the thread owns the data connection while it runs and never waits for the GIL
+(house rules of ``engine.base``). Whoever started it holds two pipes: one byte into the stop
+pipe asks the loop to end, and the report pipe carries interim records out. The report
+pipe's end of file says that the loop is over, so one descriptor in a selector or an event
+loop is all that has to be watched.
+
+A loop that sits in a blocking receive does not see the stop pipe. ``release`` shuts the
+socket down for reading, which wakes it without a signal and without a timer in the timed
+part; ``release(whole=True)`` also fails a peer that keeps on sending.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+
+from xenrr.engine.base import INTERIM_RECORD, TICK_NS, Engine, Interim, LoopSpec, Tally
+
+__all__ = ["RELEASE_AFTER_S", "LoopThread"]
+
+# A running loop looks at the stop pipe at every tick. One that has not ended two ticks
+# after it was asked to is blocked and has to be released.
+RELEASE_AFTER_S = 2 * TICK_NS / 1e9
+
+
+class LoopThread:
+    """Runs one data phase; start it, watch ``report_fd``, read ``result``.
+
+    Args:
+        engine: What runs it.
+        sock: The data connection, connected and blocking. It stays the caller's.
+        spec: What to do.
+    """
+
+    def __init__(self, engine: Engine, sock: socket.socket, spec: LoopSpec) -> None:
+        self._engine = engine
+        self._sock = sock
+        self._spec = spec
+        self._tally: Tally | None = None
+        self._error: BaseException | None = None
+        self._partial = b""
+        self._stop_read, self._stop_write = os.pipe()
+        self.report_fd, self._report_write = os.pipe()
+        for descriptor in (self.report_fd, self._report_write, self._stop_write):
+            os.set_blocking(descriptor, False)
+        self._thread = threading.Thread(target=self._work, name="xenrr-loop", daemon=True)
+
+    def start(self) -> None:
+        """Begin the data phase."""
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads on this machine
+            os.close(self._report_write)
+            raise
+
+    def read_interims(self) -> list[Interim] | None:
+        """Interim results that have come in; ``None`` once the loop is over."""
+        try:
+            data = os.read(self.report_fd, 64 * INTERIM_RECORD.size)
+        except BlockingIOError:
+            return []
+        if not data:
+            return None
+        data = self._partial + data
+        whole = len(data) - len(data) % INTERIM_RECORD.size
+        self._partial = data[whole:]
+        return [Interim(*fields) for fields in INTERIM_RECORD.iter_unpack(data[:whole])]
+
+    def stop(self) -> None:
+        """Ask the loop to end at its next look; safe in a signal handler and when over."""
+        try:
+            os.write(self._stop_write, b"x")
+        except OSError:  # full (asked often) or closed (already over)
+            return
+
+    def release(self, *, whole: bool = False) -> None:
+        """Wake a loop that is blocked in a receive (``whole``: or in a send)."""
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR if whole else socket.SHUT_RD)
+        except OSError:  # not connected any more: then nothing blocks
+            return
+
+    def result(self) -> Tally:
+        """What the data phase did; waits for the thread and frees the pipes.
+
+        Raises:
+            BaseException: Whatever the engine raised.
+        """
+        self._thread.join()
+        descriptors = (self.report_fd, self._stop_read, self._stop_write)
+        # A late stop() must not write into whatever gets these numbers next.
+        self.report_fd = self._stop_read = self._stop_write = -1
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if self._error is not None:
+            raise self._error
+        assert self._tally is not None
+        return self._tally
+
+    def _work(self) -> None:
+        try:
+            self._tally = self._engine.run(
+                self._sock, self._spec, self._stop_read, self._report_write)
+        except BaseException as exc:  # carried over to the thread that asked
+            self._error = exc
+        finally:
+            os.close(self._report_write)

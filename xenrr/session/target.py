@@ -1,0 +1,377 @@
+"""The target: netserver's twin. Any number of senders at once, each on its own dialect.
+
+One asyncio task serves one control connection, strictly one test at a time, as netperf
+senders expect. Everything a stranger can use up is bounded: sessions, buffered bytes, the
+time until a message is whole, the time until the next one begins, the data phase.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xenrr import __version__
+from xenrr.engine.base import Ended, Engine, Tally
+from xenrr.engine.load import load_engine
+from xenrr.errors import RemoteProtocolError
+from xenrr.results.record import SECOND_NS
+from xenrr.session.answer import Answer, Refused, wanted_of
+from xenrr.session.eventloop import run
+from xenrr.session.sockets import ANY_ADDRESS, address_text, family_of, wire_family
+from xenrr.wire.classic import RRRequest
+from xenrr.wire.control import (
+    CpuCalibrateRequest,
+    CpuCalibrateResponse,
+    DebugRequest,
+    DebugResponse,
+    ErrorResponse,
+    PassphraseRequest,
+    SysinfoRequest,
+    SysinfoResponse,
+)
+from xenrr.wire.message import UNKNOWN_REQUEST_ERRNO
+from xenrr.wire.omni import OmniRequest
+from xenrr.wire.target import NEED_DATA, PEER_CLOSED, TargetConnection
+
+__all__ = ["TargetPolicy", "TargetServer", "open_listeners", "serve_until_stopped"]
+
+DEFAULT_PORT = 12865
+# Exactly 256 bytes and then this much silence: the client uses short messages.
+SHORT_SILENCE_S = 0.25
+# A message that has begun is whole within this time; netserver gives its passphrase as long.
+MESSAGE_LIMIT_S = 20.0
+# A session that asks for nothing for this long makes room for another.
+IDLE_LIMIT_S = 600.0
+# Replies are a few hundred bytes: a peer that does not take one is gone.
+REPLY_LIMIT_S = 20.0
+# Finds a sender whose machine vanished, within about two minutes.
+KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TargetPolicy:
+    """What a target does and for whom.
+
+    Attributes:
+        host: Address to listen on, ``None`` for all.
+        port: Control port, 0 for any free one.
+        family: 4, 6, or 0 for both.
+        passphrase: Senders have to know it; ``None`` for everybody.
+        engine: ``hot``, ``pure`` or ``auto``.
+        max_sessions: Control connections served at once; more are turned away.
+        any_data_peer: Take data from other addresses than the control connection's.
+    """
+
+    host: str | None = None
+    port: int = DEFAULT_PORT
+    family: int = 0
+    passphrase: str | None = None
+    engine: str = "auto"
+    max_sessions: int = 1024
+    any_data_peer: bool = False
+
+
+def open_listeners(policy: TargetPolicy) -> list[socket.socket]:
+    """Bind the control port on every address of the policy.
+
+    Returns:
+        Listening sockets, at least one. With no host named and no family, one for each
+        family that this machine has.
+
+    Raises:
+        OSError: Not one of them could be bound; the reason of the last try.
+    """
+    listeners: list[socket.socket] = []
+    failure: OSError | None = None
+    port = policy.port
+    for family, host in _addresses(policy):
+        sock = None
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                # A socket per family: no IPv4 address ever looks like an IPv6 one here.
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((host, port))
+            sock.listen(128)
+            sock.setblocking(False)
+        except OSError as exc:
+            failure = exc
+            if sock is not None:
+                sock.close()
+            continue
+        port = port or sock.getsockname()[1]
+        listeners.append(sock)
+    # A port that is taken in one family is taken: half a server would surprise.
+    if failure is not None and (not listeners or failure.errno == errno.EADDRINUSE):
+        for sock in listeners:
+            sock.close()
+        raise failure
+    return listeners
+
+
+class TargetServer:
+    """Serves control connections on listening sockets; an async context manager.
+
+    Args:
+        policy: What to do and for whom.
+        listeners: From ``open_listeners``; owned and closed by the server.
+        log: Takes one line per finished test or refused peer.
+    """
+
+    def __init__(
+        self, policy: TargetPolicy, listeners: list[socket.socket], log: Log | None = None
+    ) -> None:
+        self.policy = policy
+        self._listeners = listeners
+        self._log = log or _no_log
+        self._engine = load_engine(policy.engine)
+        self._sessions: set[asyncio.Task[None]] = set()
+        self._acceptors: list[asyncio.Task[None]] = []
+
+    @property
+    def port(self) -> int:
+        """The control port."""
+        port: int = self._listeners[0].getsockname()[1]
+        return port
+
+    @property
+    def engine_name(self) -> str:
+        """``hot`` or ``pure``."""
+        return self._engine.name
+
+    async def __aenter__(self) -> TargetServer:
+        self._acceptors = [asyncio.ensure_future(self._accept(sock)) for sock in self._listeners]
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        tasks = [*self._acceptors, *self._sessions]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for sock in self._listeners:
+            sock.close()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, address = await loop.sock_accept(listener)
+            except OSError as exc:  # out of descriptors, or the peer was gone already
+                self._log(f"a connection could not be accepted: {exc}")
+                await asyncio.sleep(0.1)
+                continue
+            if len(self._sessions) >= self.policy.max_sessions:
+                self._log(f"{address_text(address)}: turned away, "
+                          f"{self.policy.max_sessions} sessions are under way")
+                sock.close()
+                continue
+            task = asyncio.ensure_future(self._serve(sock, address))
+            self._sessions.add(task)
+            task.add_done_callback(self._sessions.discard)
+
+    async def _serve(self, sock: socket.socket, address: tuple[object, ...]) -> None:
+        session = _Session(self.policy, self._engine, self._log, sock, address)
+        try:
+            await session.serve()
+        except (RemoteProtocolError, asyncio.TimeoutError) as exc:
+            self._log(f"{session.name}: {exc or 'too slow, given up'}")
+        except OSError as exc:  # reset, or gone before the answer: the next one is served
+            self._log(f"{session.name}: {exc.strerror or exc}")
+        finally:
+            session.close()
+
+
+class _Session:
+    """One control connection from its first byte to its last."""
+
+    def __init__(
+        self, policy: TargetPolicy, engine: Engine, log: Log, sock: socket.socket,
+        address: tuple[object, ...],
+    ) -> None:
+        self._policy = policy
+        self._engine = engine
+        self._log = log
+        self._sock = sock
+        self._peer = str(address[0])
+        self._family = wire_family(sock.family)
+        self._codec = TargetConnection()
+        self._reading: asyncio.Task[bytes] | None = None
+        self.name = address_text(address)
+        _prepare_control(sock)
+
+    async def serve(self) -> None:
+        """Answer requests until the peer closes."""
+        if self._policy.passphrase is not None and not await self._passphrase_is_right():
+            self._log(f"{self.name}: wrong or no passphrase, closed")
+            return
+        while True:
+            request = await self._next_request(IDLE_LIMIT_S)
+            if request is PEER_CLOSED:
+                return
+            if isinstance(request, (OmniRequest, RRRequest)):
+                await self._test(request)
+            elif isinstance(request, SysinfoRequest):
+                # Five fields behind a delimiter, as 2.5.0 and 2.6.0 take them apart.
+                await self._reply(SysinfoResponse(
+                    f",xenrr,{__version__},Deprecated,Deprecated"))
+            elif isinstance(request, DebugRequest):
+                await self._reply(DebugResponse())
+            elif isinstance(request, CpuCalibrateRequest):
+                await self._reply(CpuCalibrateResponse(100.0, os.cpu_count() or 1))
+            elif not isinstance(request, PassphraseRequest):
+                await self._reply(ErrorResponse(UNKNOWN_REQUEST_ERRNO))
+
+    def close(self) -> None:
+        """Free what the session holds."""
+        if self._reading is not None:
+            self._reading.cancel()
+        self._sock.close()
+
+    async def _passphrase_is_right(self) -> bool:
+        import hmac
+
+        request = await self._next_request(MESSAGE_LIMIT_S)
+        assert self._policy.passphrase is not None
+        return isinstance(request, PassphraseRequest) and hmac.compare_digest(
+            request.phrase, self._policy.passphrase.encode())
+
+    async def _test(self, request: OmniRequest | RRRequest) -> None:
+        try:
+            wanted = wanted_of(request, self._family)
+            answer = Answer(wanted, request, self._engine,
+                            None if self._policy.any_data_peer else self._peer)
+        except Refused as exc:
+            self._log(f"{self.name}: refused with error {exc.errno}: {exc}")
+            await self._reply(ErrorResponse(exc.errno))
+            return
+        with answer:
+            await self._reply(answer.response())
+            tally = await answer.run(self._control_end())
+            self._log(self._line(wanted.name, tally, answer.strangers))
+            await self._reply(answer.results(tally))
+            await answer.linger()
+
+    def _line(self, name: str, tally: Tally, strangers: int) -> str:
+        elapsed_s = tally.elapsed_ns / SECOND_NS
+        rate = tally.transactions / elapsed_s if elapsed_s else 0.0
+        line = (f"{self.name}: {name} {tally.transactions} transactions in {elapsed_s:.2f} s, "
+                f"{rate:.2f}/s, {self._engine.name} engine, {self._codec.dialect.peer}")
+        if tally.ended is Ended.ERROR:
+            line += f", ended by an error: {os.strerror(tally.errno)}"
+        if tally.malformed:
+            line += f", {tally.malformed} datagrams of a wrong size"
+        if strangers:
+            line += f", {strangers} strangers turned away"
+        return line
+
+    async def _next_request(self, limit_s: float) -> object:
+        """The next request, or ``PEER_CLOSED``.
+
+        Raises:
+            asyncio.TimeoutError: None came within the limit, or it did not become whole.
+            RemoteProtocolError: What came is none.
+        """
+        begun = False
+        while True:
+            request = self._codec.next_event()
+            if request is not NEED_DATA:
+                return request
+            undecided = self._codec.undecided
+            if undecided:
+                wait_s = SHORT_SILENCE_S
+            else:
+                wait_s = MESSAGE_LIMIT_S if begun else limit_s
+            reading = self._read()
+            await asyncio.wait({reading}, timeout=wait_s)
+            if reading.done():
+                begun = True
+                self._take(reading)
+            elif undecided:
+                self._codec.assume_short()
+            else:
+                raise asyncio.TimeoutError(f"no whole request within {wait_s:g} s")
+
+    def _read(self) -> asyncio.Task[bytes]:
+        # One read is always the same task: waiting for it elsewhere, as a data phase does
+        # to see the peer leave, never loses bytes to a cancellation.
+        if self._reading is None:
+            loop = asyncio.get_running_loop()
+            self._reading = asyncio.ensure_future(loop.sock_recv(self._sock, 4096))
+        return self._reading
+
+    def _take(self, reading: asyncio.Task[bytes]) -> None:
+        self._reading = None
+        data = reading.result()
+        if data:
+            self._codec.receive_data(data)
+        else:
+            self._codec.receive_eof()
+
+    def _control_end(self) -> asyncio.Future[None]:
+        """Done once the peer has left, or spoken out of turn, in a data phase."""
+        gone = asyncio.get_running_loop().create_future()
+
+        def look(reading: asyncio.Task[bytes]) -> None:
+            if not gone.done() and not reading.cancelled():
+                gone.set_result(None)
+
+        self._read().add_done_callback(look)
+        return gone
+
+    async def _reply(self, message: object) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.wait_for(loop.sock_sendall(self._sock, self._codec.send(message)),
+                               REPLY_LIMIT_S)
+
+
+def serve_until_stopped(
+    policy: TargetPolicy, listeners: list[socket.socket], log: Log | None = None
+) -> None:
+    """Serve until SIGINT or SIGTERM; blocks, and leaves nothing listening.
+
+    Args:
+        policy: What to do and for whom.
+        listeners: From ``open_listeners``.
+        log: Takes one line per finished test or refused peer.
+    """
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        async with TargetServer(policy, listeners, log):
+            await stop.wait()
+
+    run(main())
+
+
+def _addresses(policy: TargetPolicy) -> list[tuple[socket.AddressFamily, str]]:
+    families = [family_of(policy.family)] if policy.family else [socket.AF_INET6, socket.AF_INET]
+    if policy.host is None:
+        return [(family, ANY_ADDRESS[family]) for family in families]
+    found = socket.getaddrinfo(policy.host, None, family_of(policy.family), socket.SOCK_STREAM)
+    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+
+
+def _prepare_control(sock: socket.socket) -> None:
+    sock.setblocking(False)
+    with contextlib.suppress(OSError):  # gone already: the first read says so
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in KEEPALIVE.items():
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _no_log(line: str) -> None:
+    del line
