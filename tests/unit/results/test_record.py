@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from xenrr.errors import ResultFormatError
+from xenrr.results.record import InterimPoint, Run, SocketFacts, TargetTally, TestSpec
+from xenrr.stats.histogram import Histogram
+
+
+@pytest.fixture
+def run() -> Run:
+    histogram = Histogram()
+    histogram.record_many([20_000] * 90 + [80_000] * 10)
+    return Run(
+        spec=TestSpec("tcp_rr", duration_s=2, burst=1), target="dom0",
+        target_address="127.0.0.1:5001", local_address="127.0.0.1:40000", peer="netperf 2.6.0",
+        engine="pure", started_epoch_s=1.5e9, elapsed_ns=2_000_000_000, transactions=100,
+        requests_sent=102, in_flight=2, lost=0, late=0, malformed=0, drained=2, bytes_sent=102,
+        bytes_received=100, send_calls=102, recv_calls=100, ended="time", error="",
+        latency_ns=histogram, interims=(InterimPoint(10**9, 10**9, 50, 20_000, 80_000, 80_000,
+                                                     1.5e9 + 1),),
+        local=SocketFacts(16384, 131072), target_tally=TargetTally(transactions=102),
+        host={"kernel": "6.1"})
+
+
+def test_rates(run: Run) -> None:
+    assert run.rate_tps == 50
+    assert run.elapsed_s == 2
+    assert run.latency_from_rate_us == 40_000  # two in flight at 50 a second
+    assert run.interims[0].rate_tps == 50
+
+
+def test_nothing_measured_has_no_rate(run: Run) -> None:
+    nothing = replace(run, elapsed_ns=0, transactions=0)
+    assert (nothing.rate_tps, nothing.latency_from_rate_us) == (0.0, 0.0)
+
+
+def test_json_round_trip(run: Run) -> None:
+    assert Run.from_plain(json.loads(json.dumps(run.to_plain()))) == run
+
+
+@pytest.mark.parametrize("change", [
+    {"schema": 99}, {"spec": 5}, {"spec": {"test": "NO_RR"}}, {"interims": 7},
+    {"latency_ns": {"layout": "?"}}, {"unknown": 1}, {"local": {"colour": 1}}])
+def test_damaged_records_are_refused(run: Run, change: dict[str, object]) -> None:
+    with pytest.raises(ResultFormatError):
+        Run.from_plain({**run.to_plain(), **change})
+
+
+def test_missing_field_is_refused(run: Run) -> None:
+    plain = run.to_plain()
+    del plain["transactions"]
+    with pytest.raises(ResultFormatError):
+        Run.from_plain(plain)
+
+
+def test_defaults_are_netperfs() -> None:
+    spec = TestSpec()
+    assert (spec.test, spec.request_bytes, spec.response_bytes, spec.duration_s) == (
+        "TCP_RR", 1, 1, 10.0)
