@@ -1,0 +1,97 @@
+"""The ``xenrr`` command: for people, one class per command.
+
+The two programs for scripts, ``python -m xenrr.client`` and ``python -m xenrr.server``,
+speak netperf's words and stand beside it.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Protocol
+
+from xenrr import __version__
+from xenrr.cli.demo import DemoCommand
+from xenrr.errors import CommandError, RemoteProtocolError, SpecError, XenrrError
+
+__all__ = ["COMMANDS", "Command", "main"]
+
+DONE, FAILED, USAGE, PEER_MISBEHAVED = 0, 1, 2, 3
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class Command(Protocol):
+    """One command; the first line of its docstring is its help."""
+
+    name: str
+
+    def prepare_parser(self, parser: ArgumentParser) -> None:
+        """Add the command's options."""
+
+    def run(self, args: Namespace) -> int:
+        """Do it.
+
+        Returns:
+            0 done, 1 the test failed, 2 usage, 3 the peer misbehaved, 130 interrupted.
+        """
+
+
+COMMANDS: tuple[Command, ...] = (DemoCommand(),)
+
+
+def make_parser() -> ArgumentParser:
+    """Parser of the whole command line."""
+    parser = ArgumentParser(
+        prog="xenrr", description="Request/response network benchmark, wire-compatible with "
+        "netperf. For scripts there are python -m xenrr.client and python -m xenrr.server.")
+    parser.add_argument("--version", action="version", version=f"xenrr {__version__}")
+    choices = parser.add_subparsers(dest="command", metavar="command", required=True)
+    for command in COMMANDS:
+        summary = (command.__doc__ or "").splitlines()[0]
+        command.prepare_parser(
+            choices.add_parser(command.name, help=summary, description=summary))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the entry point of ``xenrr``.
+
+    Args:
+        argv: Arguments after the program's name; ``None`` for the process's own.
+
+    Returns:
+        The exit code, see ``Command.run``.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    names = [command.name for command in COMMANDS]
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in names:
+        meant = get_close_matches(arguments[0], names, n=1)
+        advice = f"did you mean {meant[0]}?" if meant else f"there is {', '.join(names)}"
+        print(f"xenrr: no command {arguments[0]!r}; {advice}", file=sys.stderr)
+        return USAGE
+    args = make_parser().parse_args(arguments or ["--help"])
+    command = next(command for command in COMMANDS if command.name == args.command)
+    try:
+        return command.run(args)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone (a pager, head); Python must not complain again
+        # when it flushes at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        return FAILED
+    except (XenrrError, OSError) as exc:
+        if str(exc):
+            print(f"xenrr {args.command}: {exc}", file=sys.stderr)
+        return exit_code_of(exc)
+
+
+def exit_code_of(error: Exception) -> int:
+    """Exit code that says whose fault an error was."""
+    if isinstance(error, CommandError):
+        return error.exit_code
+    if isinstance(error, SpecError):
+        return USAGE
+    return PEER_MISBEHAVED if isinstance(error, RemoteProtocolError) else FAILED

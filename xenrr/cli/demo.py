@@ -1,0 +1,223 @@
+"""``xenrr demo``: a server and a sender on this machine, two tests, what they found."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from xenrr.cli.drawing import chart_rows, count_text, fit, percent_texts
+from xenrr.cli.screen import Screen
+from xenrr.engine.load import load_engine
+from xenrr.errors import CommandError
+from xenrr.results.record import Run, TestSpec
+
+if TYPE_CHECKING:
+    from xenrr.session.sender import Sender
+
+__all__ = ["DemoCommand"]
+
+HOST = "127.0.0.1"
+TESTS = ("TCP_RR", "UDP_RR")
+INTERIM_S = 0.25
+# Below the range that clients get their ports from: while the server is not there yet, a
+# connection to such a port could be given the same one and meet itself.
+PORTS = range(12865, 12965)
+START_LIMIT_S = 15.0
+STOP_LIMIT_S = 5.0
+FAILED, INTERRUPTED = 1, 130
+
+
+class DemoCommand:
+    """Measure TCP_RR and UDP_RR on this machine, without any set-up."""
+
+    name = "demo"
+
+    def prepare_parser(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--duration", type=_seconds, default=10.0, metavar="S",
+                            help="length of each of the two tests in s (default 10)")
+        parser.add_argument("--engine", choices=("auto", "hot", "pure"), default="auto",
+                            help="hot is C, pure is Python, auto the best there is")
+        parser.add_argument("--json", action="store_true",
+                            help="print the records of the runs as JSON")
+
+    def run(self, args: Namespace) -> int:
+        screen = Screen()
+        engine = load_engine(args.engine).name
+        screen.talk(f"xenrr measures {' and '.join(TESTS)} on this machine over loopback, "
+                    f"{args.duration:g} s each.")
+        if engine == "pure" and args.engine == "auto":
+            screen.talk(why_pure())
+        runs: list[Run] = []
+        with Interrupt() as interrupt, running_server(engine) as (server, port), \
+                open_when_ready(server, port, engine) as sender:
+            interrupt.sender = sender
+            for test in TESTS:
+                spec = TestSpec(test, duration_s=args.duration, interim_s=INTERIM_S)
+                with screen.live(test, args.duration) as show:
+                    run = sender.run(spec, on_interim=show)
+                runs.append(run)
+                if not args.json:
+                    show_run(screen, run)
+                if interrupt.seen or run.error:
+                    break
+        if args.json:
+            print(json.dumps({"runs": [run.to_plain() for run in runs]}))
+        else:
+            show_end(screen, runs[-1])
+        if interrupt.seen:
+            screen.talk("Interrupted; what was measured until then is above.")
+            return INTERRUPTED
+        return FAILED if runs[-1].error else 0
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise ValueError(text)
+    return value
+
+
+def why_pure() -> str:
+    """Why the pure Python engine runs here, in one sentence."""
+    if not any(shutil.which(name) for name in ("cc", "gcc", "clang")):
+        return ("There is no C compiler: the pure Python engine runs "
+                "(Debian: apt install gcc python3-dev, then make demo again).")
+    return ("The C engine is not built: the pure Python engine runs (make demo builds it; "
+            "on Debian it needs gcc and python3-dev).")
+
+
+def free_port() -> int:
+    """A port that the server can have, netperf's own where it is free.
+
+    Raises:
+        CommandError: All of them are taken.
+    """
+    for port in PORTS:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise CommandError(f"no port between {PORTS[0]} and {PORTS[-1]} is free", FAILED)
+
+
+@contextlib.contextmanager
+def running_server(engine: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Our own server on loopback, as a process of its own; ended whatever happens.
+
+    Yields:
+        The process and the port of its control connection.
+    """
+    port = free_port()
+    command = [sys.executable, "-m", "xenrr.server", "-D", "-4", "-L", HOST, "-p", str(port),
+               "--engine", engine]
+    # A session of its own: Ctrl-C is for the sender, which then ends the server.
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          start_new_session=True) as server:
+        try:
+            yield server, port
+        finally:
+            server.terminate()
+            try:
+                server.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def open_when_ready(server: subprocess.Popen[bytes], port: int, engine: str) -> Sender:
+    """Connect to a server that has just been started.
+
+    Raises:
+        CommandError: It ended, or does not listen after ``START_LIMIT_S``.
+    """
+    from xenrr.session.sender import open_sender
+
+    give_up_s = time.monotonic() + START_LIMIT_S
+    while True:
+        try:
+            return open_sender(HOST, port, engine=engine)
+        except ConnectionRefusedError as exc:
+            if server.poll() is not None or time.monotonic() > give_up_s:
+                raise CommandError(f"the server did not start on port {port}", FAILED) from exc
+            time.sleep(0.02)
+
+
+class Interrupt:
+    """Lets Ctrl-C and SIGTERM end the running test, so that its results are not lost.
+
+    Attributes:
+        sender: Whose test to end; while there is none, or none runs, the command ends.
+        seen: Whether a signal has arrived.
+    """
+
+    def __init__(self) -> None:
+        self.sender: Sender | None = None
+        self.seen = False
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._old[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.seen = True
+        if self.sender is None or not self.sender.stop():
+            raise KeyboardInterrupt
+
+
+def show_run(screen: Screen, run: Run) -> None:
+    """Rate, percentiles and shape of one run."""
+    micro = "µs" if screen.unicode else "us"
+    screen.result()
+    screen.result(f"{run.spec.test}  {count_text(run.rate_tps)} transactions/s", "bold")
+    facts = [f"{count_text(run.transactions)} in {run.elapsed_s:.2f} s",
+             f"{run.spec.request_bytes}-byte request, {run.spec.response_bytes}-byte response",
+             f"mean {run.latency_ns.mean() / 1000:.1f} {micro}"]
+    if run.lost:
+        facts.append(f"{count_text(run.lost)} lost")
+    for line in fit(facts, screen.width - 2):
+        screen.result(f"  {line}")
+    for line in fit(percent_texts(run.latency_ns, screen.unicode), screen.width - 2):
+        screen.result(f"  {line}")
+    for row in chart_rows(run.latency_ns, screen.width - 4, screen.unicode):
+        screen.result(f"  {row}", "cyan")
+    if run.error:
+        screen.result(f"  {run.error}", "bold red")
+
+
+def show_end(screen: Screen, run: Run) -> None:
+    """Engine, host, and what can be done next."""
+    facts = {"engine": "C" if run.engine == "hot" else "pure Python", **run.host}
+    key_width = max(len(key) for key in facts)
+    screen.result()
+    for key, value in facts.items():
+        name = key.replace("_", " ")
+        for line in textwrap.wrap(value, max(screen.width - key_width - 4, 10)):
+            screen.result(f"  {name:<{key_width}}  {line}")
+            name = ""
+    screen.result()
+    for line in textwrap.wrap(
+            "Next: python -m xenrr.server (or netserver) on another machine, then "
+            "python -m xenrr.client -H that-machine -t TCP_RR here.", screen.width):
+        screen.result(line)
