@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from peers import Server, find_program, running_netserver, running_xenrr_server
 
+if TYPE_CHECKING:
+    from xenrr.engine.base import Engine
 
 REQUIRED = set(filter(None, os.environ.get("XENRR_REQUIRE", "").split(",")))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -38,17 +39,23 @@ def find_program(name: str) -> str | None:
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """A TCP port that nothing listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nothing listens on right now.
+
+    It lies below the range that clients get theirs from, and is a random one: tests that
+    run side by side, in this process and in others, must not meet.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((host, port))
+            return port
 
 
 def accepts(port: int, host: str = LOOPBACK) -> bool:
     """Whether something listens on the port; a client must not connect to itself."""
     with socket.socket() as probe:
-        # A fixed near port keeps the kernel from picking the far one (self-connection).
+        # From another address, so that it cannot be given the far end's own port and meet
+        # itself.
         probe.bind(("127.0.0.2", 0))
         probe.settimeout(1)
         return probe.connect_ex((host, port)) == 0

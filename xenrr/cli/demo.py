@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from xenrr.cli.drawing import chart_rows, count_text, fit, percent_texts
 from xenrr.cli.screen import Screen
 from xenrr.engine.load import load_engine
-from xenrr.errors import CommandError
+from xenrr.errors import CommandError, EngineUnavailable
 from xenrr.results.record import Run, TestSpec
 
 if TYPE_CHECKING:
@@ -89,12 +89,14 @@ def _seconds(text: str) -> float:
 
 
 def why_pure() -> str:
-    """Why the pure Python engine runs here, in one sentence."""
+    """Why the C engine does not run here, in one sentence."""
     if not any(shutil.which(name) for name in ("cc", "gcc", "clang")):
-        return ("There is no C compiler: the pure Python engine runs "
-                "(Debian: apt install gcc python3-dev, then make demo again).")
-    return ("The C engine is not built: the pure Python engine runs (make demo builds it; "
-            "on Debian it needs gcc and python3-dev).")
+        return "no C compiler: the pure Python engine runs (Debian: apt install gcc)"
+    try:
+        load_engine("hot")
+    except EngineUnavailable as exc:
+        return f"the pure Python engine runs: {exc}"
+    return "the pure Python engine runs, as XENRR_ENGINE in the environment asks"
 
 
 def free_port() -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from xenrr.stats.histogram import Histogram, lowest_equivalent
 
-__all__ = ["SHOWN_PERCENTS", "chart_rows", "count_text", "duration_text", "fit", "percent_texts"]
+__all__ = ["chart_rows", "count_text", "duration_text", "fit", "percent_texts"]
 
 SHOWN_PERCENTS = (50.0, 90.0, 99.0, 99.9)
 BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -103,8 +103,8 @@ def _bars(counts: Sequence[int], blocks: str) -> list[str]:
     top = max(counts)
     heights = [math.ceil(count * CHART_HEIGHT * steps / top) for count in counts]
     return [
-        "".join(blocks[min(max(height - floor * steps, 0), steps)] for height in heights).rstrip()
-        for floor in reversed(range(CHART_HEIGHT))
+        "".join(blocks[min(max(height - base, 0), steps)] for height in heights).rstrip()
+        for base in range((CHART_HEIGHT - 1) * steps, -1, -steps)
     ]
 
 

@@ -34,7 +34,8 @@ def test_fit_never_cuts_an_item():
 
 def test_percentiles_and_maximum():
     shown = percent_texts(histogram((20_000, 999), (1_000_000, 1)))
-    assert shown == ["p50 20.0 µs", "p90 20.0 µs", "p99 20.0 µs", "p99.9 20.0 µs", "max 1.00 ms"]
+    assert shown == ["p50 20.0 µs", "p90 20.0 µs", "p99 20.0 µs", "p99.9 20.0 µs",
+                     "max 1.00 ms"]
 
 
 @pytest.mark.parametrize("width", [1, 8, 38, 60, 500])
