@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from xenrr.errors import ResultFormatError, SpecError
 from xenrr.stats.histogram import Histogram
@@ -80,7 +81,8 @@ class TestSpec:
         if self.duration_s is None and self.transactions is None:
             object.__setattr__(self, "duration_s", 10.0)
         if self.duration_s is not None and self.transactions is not None:
-            raise SpecError("a test ends after a time or after a number of transactions, not both")
+            raise SpecError("a test ends after a time or after a number of transactions, "
+                            "not both")
         if self.duration_s is not None and not 0 < self.duration_s <= MAX_DURATION_S:
             raise SpecError(f"the duration has to be above 0 and at most {MAX_DURATION_S} s, "
                             f"got {self.duration_s:g}")
@@ -94,12 +96,13 @@ class TestSpec:
                 raise SpecError(f"the {word} size has to lie between 1 and {limit} bytes "
                                 f"for {self.test}, got {size}")
         if not 0 <= self.burst <= 1_000_000:
-            raise SpecError(f"the first burst has to lie between 0 and 1000000, got {self.burst}")
+            raise SpecError("the first burst has to lie between 0 and 1000000, "
+                            f"got {self.burst}")
         for name in ("local_send_buffer", "local_receive_buffer", "remote_send_buffer",
                      "remote_receive_buffer"):
             if not -1 <= getattr(self, name) <= MAX_SIZE_BYTES:
-                raise SpecError(f"{name} has to lie between 0 and {MAX_SIZE_BYTES} bytes, or be "
-                                f"-1 for the default, got {getattr(self, name)}")
+                raise SpecError(f"{name} has to lie between 0 and {MAX_SIZE_BYTES} bytes, "
+                                f"or be -1 for the default, got {getattr(self, name)}")
         for name in ("local_data_port", "remote_data_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise SpecError(f"{name} has to lie between 0 and 65535, "
@@ -259,7 +262,7 @@ class Run:
         if plain.get("schema") != SCHEMA:
             raise ResultFormatError(f"this xenrr reads records of schema {SCHEMA}, "
                                     f"not {plain.get('schema')!r}")
-        values = dict(plain)
+        values: dict[str, Any] = dict(plain)
         try:
             values["spec"] = TestSpec(**_mapping(values["spec"]))
             values["local"] = SocketFacts(**_mapping(values["local"]))
@@ -270,12 +273,12 @@ class Run:
                 raise TypeError("interims is not a list")
             values["interims"] = tuple(InterimPoint(**_mapping(point)) for point in interims)
             values["latency_ns"] = Histogram.from_plain(_mapping(values["latency_ns"]))
-            return cls(**values)  # type: ignore[arg-type]
+            return cls(**values)
         except (KeyError, TypeError, ValueError, SpecError) as exc:
             raise ResultFormatError(f"the record is damaged: {exc}") from exc
 
 
-def _mapping(value: object) -> dict[str, object]:  # Any-free on purpose: mypy checks users
+def _mapping(value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(f"expected a mapping, got {type(value).__name__}")
     return {str(key): item for key, item in value.items()}

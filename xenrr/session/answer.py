@@ -1,8 +1,8 @@
 """One request/response test as the target plays it: set up, answer, count, report.
 
-The rules of section 4.1 of docs/wire.md's source hold: the data socket is bound before the
-response goes out, a wanted port that cannot be had becomes another one, and an end of data
-closes the data connection at once, since the sender's clock runs until it sees that.
+As in every netserver the data socket is bound before the response goes out, a wanted port
+that cannot be had becomes another one, and an end of data closes the data connection at
+once, since the sender's clock runs until it sees that.
 
 Data is taken only from the address that the control connection comes from, unless the
 policy says otherwise: no stranger in the numbers, and no reflector for forged datagrams.
@@ -38,11 +38,10 @@ from xenrr.session.requests import (
 )
 from xenrr.session.sockets import ANY_ADDRESS, apply_options, buffer_sizes
 from xenrr.wire.classic import RRRequest, RRResponse, RRResults
-from xenrr.wire.control import ErrorResponse
 from xenrr.wire.message import UNKNOWN_REQUEST_ERRNO, Kind
 from xenrr.wire.omni import OmniFlags, OmniRequest, OmniResponse, OmniResults
 
-__all__ = ["Answer", "Refused", "TestWanted", "wanted_of"]
+__all__ = ["Refused", "TestAnswer", "TestWanted", "wanted_of"]
 
 # A sender may sleep before it begins (netperf -s); it is waited for this long.
 FIRST_DATA_LIMIT_S = 300.0
@@ -140,7 +139,7 @@ def _omni_wanted(request: OmniRequest, family: int) -> TestWanted:
         address=request.netserver_ip)
 
 
-class Answer:
+class TestAnswer:
     """The data side of one test; a context manager that owns the data sockets.
 
     Args:
@@ -149,6 +148,8 @@ class Answer:
         engine: What runs it.
         peer: Address that data may come from, ``None`` for any.
     """
+
+    __test__ = False
 
     def __init__(
         self, wanted: TestWanted, request: OmniRequest | RRRequest, engine: Engine,
@@ -164,7 +165,7 @@ class Answer:
         self._buffers = self._end_buffers = buffer_sizes(self._offered)
         self._congestion = ""
 
-    def __enter__(self) -> Answer:
+    def __enter__(self) -> TestAnswer:
         return self
 
     def __exit__(self, *error: object) -> None:

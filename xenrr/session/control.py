@@ -13,6 +13,7 @@ import time
 from xenrr.errors import ConnectionLost
 from xenrr.session.sockets import ANY_ADDRESS, family_of
 from xenrr.wire.dialect import Dialect
+from xenrr.wire.message import Request
 from xenrr.wire.sender import NEED_DATA, PEER_CLOSED, PeerIdentified, SenderConnection
 
 __all__ = ["PROBE_SILENCE_S", "RESPONSE_LIMIT_S", "ControlConnection", "open_control"]
@@ -47,12 +48,15 @@ def open_control(
         ConnectionLost: The peer closed or stayed silent.
         RemoteProtocolError: It is no netserver.
     """
+    begun_s = time.monotonic()
     sock = _connect(host, port, family_of(family), local_host, local_port, timeout_s)
+    # Silence says something only when an answer would have had the time to arrive.
+    silence_s = max(PROBE_SILENCE_S, 4 * (time.monotonic() - begun_s))
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         phrase = None if passphrase is None else passphrase.encode()
         control = ControlConnection(sock, SenderConnection(phrase), response_limit_s)
-        control.identify_peer()
+        control.identify_peer(silence_s)
     except BaseException:
         sock.close()
         raise
@@ -104,15 +108,20 @@ class ControlConnection:
         assert dialect is not None  # open_control does not hand one out before that
         return dialect
 
-    def identify_peer(self) -> None:
-        """Find out the peer's dialect; see ``open_control`` for the errors."""
+    def identify_peer(self, silence_s: float) -> None:
+        """Find out the peer's dialect; see ``open_control`` for the errors.
+
+        Args:
+            silence_s: How long a peer with long messages is listened to before it is given
+                the rest of its first one, in s.
+        """
         self._send(self._codec.start())
-        if not self._codec.passphrase_sent and not self._readable(PROBE_SILENCE_S):
+        if not self._codec.passphrase_sent and not self._readable(silence_s):
             self._send(self._codec.probe_silent())
         event = self._next(self.response_limit_s)
         assert isinstance(event, PeerIdentified), event
 
-    def request(self, message: object) -> object:
+    def request(self, message: Request) -> object:
         """Send a request and wait for its answer: a response or an ``ErrorResponse``."""
         self._send(self._codec.send(message))
         return self._next(self.response_limit_s)
@@ -146,7 +155,8 @@ class ControlConnection:
         try:
             self.sock.sendall(data)
         except OSError as exc:
-            raise ConnectionLost(f"the control connection broke: {exc.strerror or exc}") from exc
+            raise ConnectionLost(
+                f"the control connection broke: {exc.strerror or exc}") from exc
 
     def _readable(self, limit_s: float) -> bool:
         # poll, not select: a descriptor above 1023 is nothing special in a busy program.

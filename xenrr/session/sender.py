@@ -22,7 +22,14 @@ from types import TracebackType
 from xenrr.engine.base import Ended, Engine, Interim, LoopSpec, Role, Tally
 from xenrr.engine.load import load_engine
 from xenrr.errors import ConnectionLost, PeerRefused, RemoteProtocolError, SpecError
-from xenrr.results.record import SECOND_NS, InterimPoint, Run, SocketFacts, TargetTally, TestSpec
+from xenrr.results.record import (
+    SECOND_NS,
+    InterimPoint,
+    Run,
+    SocketFacts,
+    TargetTally,
+    TestSpec,
+)
 from xenrr.session.control import RESPONSE_LIMIT_S, ControlConnection, open_control
 from xenrr.session.datapath import RELEASE_AFTER_S, LoopThread
 from xenrr.session.requests import (
@@ -176,7 +183,7 @@ class Sender:
         error = phase.error or _what_went_wrong(tally, spec)
         if error and not tally.transactions:
             raise ConnectionLost(f"{error}; no response had come back")
-        ended = tally.ended.name.lower()
+        ended = (phase.given_up or tally.ended).name.lower()
         results: OmniResults | RRResults | None = None
         if classic and spec.is_datagram and ended not in ("time", "count"):
             # It would say nothing before its own alarm: the session ends here instead.
@@ -223,7 +230,7 @@ class Sender:
     def _agree(self, spec: TestSpec, sock: socket.socket) -> tuple[Agreement, bool]:
         """Agreement with the target, and whether it was made in the classic dialect."""
         family = wire_family(sock.family)
-        if self.dialect.omni is not False:
+        if not self._knows_only_classic():
             target_address = None
             if spec.data_host is not None:
                 target_address = _resolve(spec.data_host, 0, sock.family, sock.type)[0]
@@ -232,12 +239,16 @@ class Sender:
                 target_address=target_address))
             if isinstance(answer, OmniResponse):
                 return agreement(answer), False
-            if not (isinstance(answer, ErrorResponse) and self.dialect.omni is False):
+            if not self._knows_only_classic():
                 raise _refusal(answer)
         answer = self._control.request(classic_request(spec, family=family))
         if isinstance(answer, RRResponse):
             return agreement(answer), True
         raise _refusal(answer)
+
+    def _knows_only_classic(self) -> bool:
+        # Asked anew each time: a refused OMNI request is how this becomes known.
+        return self.dialect.omni is False
 
     def _connect(self, sock: socket.socket, spec: TestSpec, port: int) -> None:
         if spec.data_host is not None:
@@ -296,6 +307,7 @@ class _DataPhase:
             loss_timeout_ns=int(spec.loss_timeout_s * SECOND_NS) if spec.is_datagram else 0))
         self.interims: list[InterimPoint] = []
         self.error = ""
+        self.given_up: Ended | None = None
         self.started_epoch_s = 0.0
 
     def run(self) -> Tally:
@@ -339,17 +351,19 @@ class _DataPhase:
                 # Either the results, early, or the peer is gone. Both end the watching.
                 waiter.unregister(control.sock)
                 if control.peer_has_gone():
-                    self._give_up("the peer closed the control connection during the test")
+                    self._give_up(Ended.PEER, "the peer closed the control connection during "
+                                              "the test")
             if self._sender._stop_asked or self.error:
                 stopped_s = stopped_s or now_s
             elif end_s is None and now_s - progress_s > STALL_LIMIT_S:
-                self._give_up(f"no response for {STALL_LIMIT_S:g} s")
+                self._give_up(Ended.LOST, f"no response for {STALL_LIMIT_S:g} s")
             elif end_s is not None and now_s > end_s:
                 stopped_s = end_s
             if stopped_s is not None and now_s > stopped_s + RELEASE_AFTER_S:
                 self._loop.release(whole=now_s > stopped_s + 10 * RELEASE_AFTER_S)
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, ended: Ended, why: str) -> None:
+        self.given_up = ended
         self.error = why
         self._loop.stop()
 

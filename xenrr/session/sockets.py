@@ -6,8 +6,8 @@ import socket
 
 from xenrr.results.record import SocketFacts
 
-__all__ = ["ANY_ADDRESS", "address_text", "apply_options", "family_of", "mss_of", "socket_facts",
-           "wire_family"]
+__all__ = ["ANY_ADDRESS", "address_text", "apply_options", "buffer_sizes", "family_of",
+           "mss_of", "socket_facts", "wire_family"]
 
 ANY_ADDRESS = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 

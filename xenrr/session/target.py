@@ -21,7 +21,7 @@ from xenrr.engine.base import Ended, Engine, Tally
 from xenrr.engine.load import load_engine
 from xenrr.errors import RemoteProtocolError
 from xenrr.results.record import SECOND_NS
-from xenrr.session.answer import Answer, Refused, wanted_of
+from xenrr.session.answer import Refused, TestAnswer, wanted_of
 from xenrr.session.eventloop import run
 from xenrr.session.sockets import ANY_ADDRESS, address_text, family_of, wire_family
 from xenrr.wire.classic import RRRequest
@@ -35,7 +35,7 @@ from xenrr.wire.control import (
     SysinfoRequest,
     SysinfoResponse,
 )
-from xenrr.wire.message import UNKNOWN_REQUEST_ERRNO
+from xenrr.wire.message import UNKNOWN_REQUEST_ERRNO, Answer
 from xenrr.wire.omni import OmniRequest
 from xenrr.wire.target import NEED_DATA, PEER_CLOSED, TargetConnection
 
@@ -149,7 +149,8 @@ class TargetServer:
         return self._engine.name
 
     async def __aenter__(self) -> TargetServer:
-        self._acceptors = [asyncio.ensure_future(self._accept(sock)) for sock in self._listeners]
+        self._acceptors = [asyncio.ensure_future(self._accept(listener))
+                           for listener in self._listeners]
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -247,7 +248,7 @@ class _Session:
     async def _test(self, request: OmniRequest | RRRequest) -> None:
         try:
             wanted = wanted_of(request, self._family)
-            answer = Answer(wanted, request, self._engine,
+            answer = TestAnswer(wanted, request, self._engine,
                             None if self._policy.any_data_peer else self._peer)
         except Refused as exc:
             self._log(f"{self.name}: refused with error {exc.errno}: {exc}")
@@ -327,7 +328,7 @@ class _Session:
         self._read().add_done_callback(look)
         return gone
 
-    async def _reply(self, message: object) -> None:
+    async def _reply(self, message: Answer) -> None:
         loop = asyncio.get_running_loop()
         await asyncio.wait_for(loop.sock_sendall(self._sock, self._codec.send(message)),
                                REPLY_LIMIT_S)
@@ -356,7 +357,9 @@ def serve_until_stopped(
 
 
 def _addresses(policy: TargetPolicy) -> list[tuple[socket.AddressFamily, str]]:
-    families = [family_of(policy.family)] if policy.family else [socket.AF_INET6, socket.AF_INET]
+    families = [socket.AF_INET6, socket.AF_INET]
+    if policy.family:
+        families = [family_of(policy.family)]
     if policy.host is None:
         return [(family, ANY_ADDRESS[family]) for family in families]
     found = socket.getaddrinfo(policy.host, None, family_of(policy.family), socket.SOCK_STREAM)

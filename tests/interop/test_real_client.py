@@ -1,0 +1,187 @@
+"""Real netperf measures against xenrr.server and must not be able to tell the difference."""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+
+import pytest
+from peers import Server, running_xenrr_server
+
+pytestmark = pytest.mark.peer("netperf")
+
+HOSTS = ("127.0.0.1", "::1")
+TCP_SIZES = ((1, 1), (64, 64), (1, 1400), (8192, 8192), (60000, 1))
+CASES = [("TCP_RR", *sizes) for sizes in TCP_SIZES] + [("UDP_RR", *s) for s in TCP_SIZES[:4]]
+SELECTORS = ("THROUGHPUT,ELAPSED_TIME,LOCAL_BYTES_SENT,LOCAL_BYTES_RECVD,REMOTE_BYTES_SENT,"
+             "REMOTE_BYTES_RECVD,REMOTE_RECV_CALLS,REMOTE_SEND_CALLS,RSS_SIZE,RSS_SIZE_END")
+
+
+@pytest.fixture(params=["hot", "pure"])
+def server(request):
+    marks = "c_engine" if request.param == "hot" else ""
+    if marks:
+        request.applymarker(pytest.mark.c_engine)
+    with running_xenrr_server("--engine", request.param) as running:
+        yield running
+
+
+def netperf(command, server: Server, host, test, *options, specific=(), limit_s=60):
+    words = [command, "-H", host, "-p", str(server.port), "-t", test, *options, "--", *specific]
+    return subprocess.run(words, capture_output=True, text=True, timeout=limit_s)
+
+
+def keyvals(done):
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    pairs = re.findall(r"^([A-Z0-9_]+)=(.*)$", done.stdout, re.MULTILINE)
+    return {name: float(value) for name, value in pairs}
+
+
+def finish(server: Server):
+    """What the server counted, a number a finished test."""
+    server.process.terminate()
+    _, log = server.process.communicate(timeout=10)
+    return [int(count) for count in re.findall(r"RR (\d+) transactions", log)]
+
+
+def check_ends_agree(values, counted, request_bytes, response_bytes, in_flight):
+    """Every request that reached the server was answered, and both ends say so."""
+    sent = values["LOCAL_BYTES_SENT"] / request_bytes
+    answered = values["LOCAL_BYTES_RECVD"] / response_bytes
+    # A response on its way when the client's time was over is counted at the server only.
+    assert math.floor(answered) <= counted <= math.ceil(sent)
+    assert sent - answered <= in_flight
+    assert values["REMOTE_BYTES_SENT"] == counted * response_bytes
+    assert values["REMOTE_BYTES_RECVD"] <= values["LOCAL_BYTES_SENT"]
+    assert values["THROUGHPUT"] == pytest.approx(answered / values["ELAPSED_TIME"], rel=0.02)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(("test", "request_bytes", "response_bytes"), CASES)
+def test_timed_and_counted(netperf_command, xenrr_server, host, test, request_bytes,
+                           response_bytes):
+    sizes = ("-r", f"{request_bytes},{response_bytes}", "-k", SELECTORS)
+    length = "2" if request_bytes == response_bytes == 1 else "1"
+    timed = keyvals(netperf(netperf_command, xenrr_server, host, test, "-l", length,
+                            specific=sizes))
+    counted = keyvals(netperf(netperf_command, xenrr_server, host, test, "-l", "-1000",
+                              specific=sizes))
+    by_server = finish(xenrr_server)
+    assert len(by_server) == 2
+    assert timed["ELAPSED_TIME"] == pytest.approx(float(length), abs=0.5)
+    assert timed["THROUGHPUT"] > 50
+    check_ends_agree(timed, by_server[0], request_bytes, response_bytes, in_flight=1)
+    assert by_server[1] == 1000
+    assert counted["LOCAL_BYTES_RECVD"] == 1000 * response_bytes
+    assert counted["REMOTE_BYTES_RECVD"] == 1000 * request_bytes
+
+
+@pytest.mark.parametrize("test", ["TCP_RR", "UDP_RR"])
+def test_each_engine_serves(netperf_command, server, test):
+    values = keyvals(netperf(netperf_command, server, "127.0.0.1", test, "-l", "1",
+                             specific=("-k", SELECTORS)))
+    counted = finish(server)
+    check_ends_agree(values, counted[0], 1, 1, in_flight=1)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("test", ["TCP_RR", "UDP_RR"])
+def test_first_burst(netperf_command, xenrr_server, host, test):
+    values = keyvals(netperf(netperf_command, xenrr_server, host, test, "-l", "1",
+                             specific=("-b", "16", "-k", SELECTORS)))
+    check_ends_agree(values, finish(xenrr_server)[0], 1, 1, in_flight=17)
+
+
+def test_counted_burst_ends(netperf_command, xenrr_server):
+    done = netperf(netperf_command, xenrr_server, "127.0.0.1", "TCP_RR", "-l", "-1000",
+                   specific=("-b", "16"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert finish(xenrr_server) == [1000]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("test", ["TCP_RR", "UDP_RR"])
+def test_confidence_iterations_reuse_the_data_port(netperf_command, xenrr_server, host, test):
+    done = netperf(netperf_command, xenrr_server, host, test, "-l", "1", "-i", "3,3", "-I",
+                   "95,10", specific=("-k", "THROUGHPUT,CONFIDENCE_ITERATION"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "CONFIDENCE_ITERATION=3" in done.stdout
+    assert len(finish(xenrr_server)) == 3
+
+
+@pytest.mark.parametrize("test", ["TCP_RR", "UDP_RR"])
+def test_data_port_given(netperf_command, xenrr_server, test):
+    from peers import free_port
+
+    # 127.0.0.2, because a client bound to the port it connects to would meet itself.
+    port = free_port("127.0.0.2")
+    values = keyvals(netperf(netperf_command, xenrr_server, "127.0.0.2", test, "-l", "1",
+                             specific=("-P", f",{port}", "-k", SELECTORS)))
+    assert values["THROUGHPUT"] > 50
+    assert len(finish(xenrr_server)) == 1
+
+
+@pytest.mark.parametrize("test", ["TCP_RR", "UDP_RR"])
+def test_socket_buffers_are_applied(netperf_command, xenrr_server, test):
+    values = keyvals(netperf(netperf_command, xenrr_server, "127.0.0.1", test, "-l", "1",
+                             specific=("-S", "32K,32K", "-k", SELECTORS)))
+    assert values["RSS_SIZE"] == 65536  # Linux doubles what is asked
+
+
+@pytest.mark.parametrize("test", ["TCP_RR", "UDP_RR"])
+def test_passphrase(netperf_command, test):
+    with running_xenrr_server("-Z", "sesame") as server:
+        right = netperf(netperf_command, server, "127.0.0.1", test, "-l", "1", "-Z", "sesame")
+        assert right.returncode == 0, right.stdout + right.stderr
+        for words in (("-Z", "wrong"), ()):
+            wrong = netperf(netperf_command, server, "127.0.0.1", test, "-l", "1", *words)
+            assert wrong.returncode == 1
+            assert "recv_response" in wrong.stderr
+        again = netperf(netperf_command, server, "127.0.0.1", test, "-l", "-10", "-Z", "sesame")
+        assert again.returncode == 0
+
+
+def test_twelve_at_once(netperf_command, xenrr_server):
+    """The study's load: every client finishes, none is starved."""
+    words = [netperf_command, "-H", "127.0.0.1", "-p", str(xenrr_server.port), "-l", "2",
+             "-P", "0", "-v", "0", "-t"]
+    clients = [subprocess.Popen([*words, test], stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True)
+               for test in ("TCP_RR", "UDP_RR") * 6]
+    for client in clients:
+        output, errors = client.communicate(timeout=60)
+        assert client.returncode == 0, errors
+        assert float(output) > 50
+    assert len(finish(xenrr_server)) == 12
+
+
+def test_a_test_that_is_not_served_is_refused_and_the_next_one_runs(netperf_command,
+                                                                    xenrr_server):
+    refused = netperf(netperf_command, xenrr_server, "127.0.0.1", "TCP_CRR", "-l", "1")
+    assert refused.returncode != 0
+    assert "remote error 998" in refused.stdout
+    fine = netperf(netperf_command, xenrr_server, "127.0.0.1", "TCP_RR", "-l", "-10")
+    assert fine.returncode == 0
+
+
+def test_client_killed_in_the_middle_leaves_the_server_serving(netperf_command, xenrr_server):
+    words = [netperf_command, "-H", "127.0.0.1", "-p", str(xenrr_server.port), "-l", "30", "-t"]
+    for test in ("TCP_RR", "UDP_RR"):
+        client = subprocess.Popen([*words, test], stdout=subprocess.DEVNULL)
+        with pytest.raises(subprocess.TimeoutExpired):
+            client.wait(0.7)
+        client.kill()
+        client.wait()
+    fine = netperf(netperf_command, xenrr_server, "127.0.0.1", "UDP_RR", "-l", "-10")
+    assert fine.returncode == 0
+    assert len(finish(xenrr_server)) == 3
+
+
+def test_sleep_before_the_data_phase(netperf_command, xenrr_server):
+    done = netperf(netperf_command, xenrr_server, "127.0.0.1", "TCP_RR", "-l", "1", "-s", "5",
+                   specific=("-k", "THROUGHPUT,ELAPSED_TIME"))
+    values = keyvals(done)
+    assert values["ELAPSED_TIME"] == pytest.approx(1.0, abs=0.2)
+    assert values["THROUGHPUT"] > 50
