@@ -209,11 +209,15 @@ class TestAnswer:
         self._end_data(tally)
         return tally
 
+    def elapsed_s(self, tally: Tally) -> float:
+        """Length of the data phase in s, without the time that we waited past its end."""
+        elapsed_s = tally.elapsed_ns / SECOND_NS
+        duration_s = self._wanted.duration_s
+        return min(elapsed_s, float(duration_s)) if duration_s else elapsed_s
+
     def results(self, tally: Tally) -> OmniResults | RRResults:
         """What the sender is told after the data phase."""
-        elapsed_s = tally.elapsed_ns / SECOND_NS
-        if self._wanted.duration_s:
-            elapsed_s = min(elapsed_s, float(self._wanted.duration_s))
+        elapsed_s = self.elapsed_s(tally)
         if isinstance(self._request, RRRequest):
             return RRResults(
                 kind=Kind(self._request.kind + 2),

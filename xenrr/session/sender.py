@@ -64,7 +64,7 @@ STALL_LIMIT_S = 60.0
 LOOK_S = 0.1
 # How long the target may take to close the data connection after we have.
 DATA_CLOSE_LIMIT_S = 2.0
-# A progress report is asked for this often when nobody else wants interim results.
+# How often a counted test reports when nobody asked for interim results.
 PROGRESS_NS = SECOND_NS
 
 
@@ -297,7 +297,10 @@ class _DataPhase:
         self._sender = sender
         self._on_interim = on_interim
         self._wanted = spec.interim_s > 0
-        interim_ns = int(spec.interim_s * SECOND_NS) if self._wanted else PROGRESS_NS
+        # A counted test has no deadline: its interim results show whether it still moves.
+        interim_ns = PROGRESS_NS if spec.transactions is not None else 0
+        if self._wanted:
+            interim_ns = int(spec.interim_s * SECOND_NS)
         self._duration_s = spec.duration_s
         self._loop = LoopThread(sender._engine, sock, LoopSpec(
             role=Role.SENDER, datagram=spec.is_datagram, request_bytes=spec.request_bytes,

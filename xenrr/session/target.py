@@ -20,7 +20,6 @@ from xenrr import __version__
 from xenrr.engine.base import Ended, Engine, Tally
 from xenrr.engine.load import load_engine
 from xenrr.errors import RemoteProtocolError
-from xenrr.results.record import SECOND_NS
 from xenrr.session.answer import Refused, TestAnswer, wanted_of
 from xenrr.session.eventloop import run
 from xenrr.session.sockets import ANY_ADDRESS, address_text, family_of, wire_family
@@ -257,12 +256,12 @@ class _Session:
         with answer:
             await self._reply(answer.response())
             tally = await answer.run(self._control_end())
-            self._log(self._line(wanted.name, tally, answer.strangers))
+            self._log(self._line(wanted.name, tally, answer))
             await self._reply(answer.results(tally))
             await answer.linger()
 
-    def _line(self, name: str, tally: Tally, strangers: int) -> str:
-        elapsed_s = tally.elapsed_ns / SECOND_NS
+    def _line(self, name: str, tally: Tally, answer: TestAnswer) -> str:
+        elapsed_s = answer.elapsed_s(tally)
         rate = tally.transactions / elapsed_s if elapsed_s else 0.0
         line = (f"{self.name}: {name} {tally.transactions} transactions in {elapsed_s:.2f} s, "
                 f"{rate:.2f}/s, {self._engine.name} engine, {self._codec.dialect.peer}")
@@ -270,8 +269,8 @@ class _Session:
             line += f", ended by an error: {os.strerror(tally.errno)}"
         if tally.malformed:
             line += f", {tally.malformed} datagrams of a wrong size"
-        if strangers:
-            line += f", {strangers} strangers turned away"
+        if answer.strangers:
+            line += f", {answer.strangers} strangers turned away"
         return line
 
     async def _next_request(self, limit_s: float) -> object:

@@ -100,6 +100,8 @@ def test_both_ends_agree(sender_engine, target_engine, test) -> None:
     late = timed.drained if test == "TCP_RR" else timed.in_flight
     assert timed.transactions <= timed.target_tally.transactions <= timed.transactions + late
     assert counted.transactions == counted.target_tally.transactions == 500
+    assert 0 < counted.target_tally.elapsed_s < 20
+    assert 0.2 < timed.target_tally.elapsed_s < 20
     assert "xenrr" in timed.peer
     assert len(lines) == 2
 
