@@ -1,0 +1,215 @@
+"""Payload layouts as tables that encoding and decoding share.
+
+A layout lists ``Field(name, wire type, int index)``; the name is that of a dataclass
+attribute, the index counts 32-bit words from the start of the payload. Everything is
+big-endian, as every netperf sends it whatever its own byte order; text is raw bytes.
+
+Real servers leave fields unset that then hold swapped leftovers of older messages, so
+decoding takes any bit pattern. The only exception is a port that has to be connected to.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Mapping
+from enum import IntFlag
+from typing import Any, NamedTuple
+
+from xenrr.errors import LocalProtocolError, RemoteProtocolError
+
+__all__ = ["ADDRESS", "FLOAT", "INT", "PORT", "UINT", "UINT64", "Bytes", "Field", "Flags",
+           "Layout", "Text", "WireType"]
+
+WORD_BYTES = 4
+
+
+class WireType:
+    """How one value travels; ``size_bytes`` is the room it has."""
+
+    size_bytes: int
+
+    def encode(self, value: Any) -> bytes:
+        """Bytes for the wire, at most ``size_bytes``.
+
+        Raises:
+            ValueError, TypeError, OverflowError, struct.error: The value does not fit.
+        """
+        raise NotImplementedError
+
+    def decode(self, raw: bytes, earlier: Mapping[str, Any]) -> Any:
+        """The value in ``raw``; ``earlier`` holds the fields decoded before it."""
+        raise NotImplementedError
+
+
+class _Number(WireType):
+    def __init__(self, code: str) -> None:
+        self._struct = struct.Struct(code)
+        self.size_bytes = self._struct.size
+
+    def encode(self, value: Any) -> bytes:
+        return self._struct.pack(value)
+
+    def decode(self, raw: bytes, earlier: Mapping[str, Any]) -> Any:
+        return self._struct.unpack(raw)[0]
+
+
+class _Port(_Number):
+    """A port that somebody is going to connect to."""
+
+    def encode(self, value: Any) -> bytes:
+        if not 1 <= value <= 65535:
+            raise ValueError("a port lies between 1 and 65535")
+        return super().encode(value)
+
+    def decode(self, raw: bytes, earlier: Mapping[str, Any]) -> Any:
+        port = super().decode(raw, earlier)
+        if not 1 <= port <= 65535:
+            raise RemoteProtocolError(f"the peer offers data port {port}, which cannot exist")
+        return port
+
+
+class Flags(WireType):
+    """Flag bits; those outside ``known`` are leftovers and dropped.
+
+    Dropping them also bounds the cache of combinations that IntFlag keeps.
+    """
+
+    size_bytes = WORD_BYTES
+
+    def __init__(self, known: IntFlag) -> None:
+        self._known = known
+
+    def encode(self, value: Any) -> bytes:
+        return struct.pack(">I", value)
+
+    def decode(self, raw: bytes, earlier: Mapping[str, Any]) -> Any:
+        return self._known.__class__(struct.unpack(">I", raw)[0] & int(self._known))
+
+
+class Bytes(WireType):
+    """Raw bytes up to the first NUL; one of ``size_bytes`` belongs to the NUL."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+
+    def encode(self, value: Any) -> bytes:
+        if len(value) >= self.size_bytes:
+            raise ValueError(f"at most {self.size_bytes - 1} bytes fit")
+        if b"\0" in value:
+            raise ValueError("it holds a NUL, where the peer would stop reading")
+        return bytes(value) + b"\0"
+
+    def decode(self, raw: bytes, earlier: Mapping[str, Any]) -> Any:
+        return raw.partition(b"\0")[0]
+
+
+class Text(Bytes):
+    """Bytes that are text; what is no UTF-8 becomes U+FFFD."""
+
+    def encode(self, value: Any) -> bytes:
+        return super().encode(value.encode())
+
+    def decode(self, raw: bytes, earlier: Mapping[str, Any]) -> Any:
+        return super().decode(raw, earlier).decode(errors="replace")
+
+
+class _Address(WireType):
+    """Four words with an IPv4 or IPv6 address, all zero for none (``""``).
+
+    IPv4 stands in network order in the first word. IPv6 words are swapped once too often
+    by little-endian peers, so each travels with its four bytes reversed (recorded:
+    ipv6-local-address.hex). A big-endian netperf would send them straight; none has been
+    seen, and nothing in the message tells it apart.
+    """
+
+    size_bytes = 4 * WORD_BYTES
+
+    def encode(self, value: Any) -> bytes:
+        if not value:
+            return bytes(self.size_bytes)
+        address = value.partition("%")[0]  # a scope means nothing on another machine
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            packed = socket.inet_pton(family, address)
+        except OSError as exc:
+            raise ValueError("it is no numeric address") from exc
+        if family == socket.AF_INET6:
+            return _reverse_words(packed)
+        return packed.ljust(self.size_bytes, b"\0")
+
+    def decode(self, raw: bytes, earlier: Mapping[str, Any]) -> Any:
+        if earlier["ipfamily"] == 6:
+            return socket.inet_ntop(socket.AF_INET6, _reverse_words(raw)) if any(raw) else ""
+        first = raw[:WORD_BYTES]
+        return socket.inet_ntop(socket.AF_INET, first) if any(first) else ""
+
+
+def _reverse_words(raw: bytes) -> bytes:
+    words = len(raw) // WORD_BYTES
+    return struct.pack(f"<{words}I", *struct.unpack(f">{words}I", raw))
+
+
+INT = _Number(">i")
+UINT = _Number(">I")
+FLOAT = _Number(">f")
+UINT64 = _Number(">Q")
+PORT = _Port(">I")
+ADDRESS = _Address()
+
+
+class Field(NamedTuple):
+    """One line of a layout table.
+
+    ``skip_bytes`` moves a field off its word: three strings of the OMNI response stand one
+    behind the other without alignment.
+    """
+
+    name: str
+    wire: WireType
+    index: int
+    skip_bytes: int = 0
+
+    @property
+    def offset(self) -> int:
+        """Bytes from the start of the payload."""
+        return WORD_BYTES * self.index + self.skip_bytes
+
+
+class Layout:
+    """Where the fields of one message stand in its payload."""
+
+    def __init__(self, *table: Field | tuple[str, WireType, int]) -> None:
+        self.fields = tuple(Field(*line) for line in table)
+
+    def encode(self, message: object, payload_bytes: int) -> bytes:
+        """The payload of a message; what no field covers is zero.
+
+        Raises:
+            LocalProtocolError: A value does not fit its place.
+        """
+        payload = bytearray(payload_bytes)
+        for field in self.fields:
+            value = getattr(message, field.name)
+            try:
+                raw = field.wire.encode(value)
+                if field.offset + len(raw) > payload_bytes:
+                    raise ValueError(f"a payload of {payload_bytes} bytes has no room for it")
+            except (ValueError, TypeError, OverflowError, AttributeError,
+                    struct.error) as exc:
+                raise LocalProtocolError(
+                    f"{type(message).__name__}.{field.name} cannot be {value!r}: {exc}") from exc
+            payload[field.offset:field.offset + len(raw)] = raw
+        return bytes(payload)
+
+    def decode(self, payload: bytes) -> dict[str, Any]:
+        """The fields of a payload by name.
+
+        Raises:
+            RemoteProtocolError: A port to connect to is none.
+        """
+        values: dict[str, Any] = {}
+        for field in self.fields:
+            raw = payload[field.offset:field.offset + field.wire.size_bytes]
+            values[field.name] = field.wire.decode(raw, values)
+        return values

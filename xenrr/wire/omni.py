@@ -1,0 +1,358 @@
+"""OMNI: one test for everything, used by netperf 2.5.0 and later.
+
+The layouts grew with the releases. Requests and responses follow the message size (2.5.0:
+256 bytes, 2.6.0 and later: 656), results come in three layouts named A (2.5.0), B (2.6.0)
+and C (2.7.0 and later). A field that a dialect lacks does not travel.
+
+netperf 2.4.5 built with ``--enable-omni`` sends a fourth form, with other words from int 12
+on. Its requests are recognised and refused like any unknown type: its response and results
+differ too, and such builds are not distributed.
+
+Fields, units and defaults: netperf src/nettest_omni.c; recorded in tests/vectors.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntFlag
+
+from xenrr.wire.dialect import Dialect
+from xenrr.wire.layout import (
+    ADDRESS,
+    FLOAT,
+    INT,
+    PORT,
+    UINT,
+    UINT64,
+    Field,
+    Flags,
+    Layout,
+    Text,
+)
+from xenrr.wire.message import SHORT_BYTES, Kind
+
+__all__ = ["OmniFlags", "OmniRequest", "OmniResponse", "OmniResults", "is_omni_of_2_4_5"]
+
+
+class OmniFlags(IntFlag):
+    """Bits of the flags word.
+
+    0x40 to 0x200 (network card details, ignored since 2.7.0), 0x400 and 0x1000 (dead) are
+    left out and dropped when received.
+    """
+
+    NODELAY = 0x1
+    SENDFILE = 0x2
+    CONNECTION_TEST = 0x4
+    MEASURE_CPU = 0x8
+    CHECKSUM_OFF = 0x10
+    ROUTING_ALLOWED = 0x20      # also: name the congestion control in the results
+    FAST_OPEN = 0x800
+    PKTINFO = 0x2000
+    CONNECT_UDP = 0x4000
+    DEFER_ACCEPT = 0x8000
+    DONT_FRAGMENT = 0x10000
+    KEEPALIVE = 0x80000000
+
+
+_REQUEST_FLAGS = Flags(OmniFlags(sum(OmniFlags)))
+# Real servers leave leftovers in every other bit of a response.
+_RESPONSE_FLAGS = Flags(OmniFlags.NODELAY | OmniFlags.MEASURE_CPU)
+
+# Sizes and counts that netperf declares unsigned and sets to -1 for "yours" are INT here.
+_REQUEST_2_5_TABLE = (
+    ("send_buf_size", INT, 0),
+    ("send_size", INT, 1),
+    ("send_alignment", UINT, 2),
+    ("send_offset", UINT, 3),
+    ("send_width", UINT, 4),
+    ("request_size", INT, 5),
+    ("recv_buf_size", INT, 6),
+    ("receive_size", INT, 7),
+    ("recv_alignment", UINT, 8),
+    ("recv_offset", UINT, 9),
+    ("recv_width", UINT, 10),
+    ("response_size", INT, 11),
+    ("flags", _REQUEST_FLAGS, 12),
+    ("cpu_rate", FLOAT, 13),
+    ("test_length", INT, 14),
+    ("so_rcvavoid", UINT, 15),
+    ("so_sndavoid", UINT, 16),
+    ("send_dirty_count", INT, 17),
+    ("recv_dirty_count", INT, 18),
+    ("recv_clean_count", INT, 19),
+    ("data_port", UINT, 20),
+    ("ipfamily", UINT, 21),
+    ("socket_type", UINT, 22),
+    ("protocol", UINT, 23),
+    ("direction", UINT, 24),
+    ("netperf_port", UINT, 25),
+    ("interval_burst", UINT, 26),
+    ("interval_usecs", UINT, 27),
+    ("netperf_ip", ADDRESS, 28),
+    ("netserver_ip", ADDRESS, 32),
+)
+_REQUEST_2_5 = Layout(*_REQUEST_2_5_TABLE)
+_REQUEST_2_6 = Layout(
+    *_REQUEST_2_5_TABLE,
+    ("socket_prio", INT, 36),
+    ("socket_tos", INT, 37),
+    ("cong_control", Text(16), 38),
+    ("fill_file", Text(32), 42),
+)
+
+_RESPONSE_COMMON_TABLE = (
+    ("recv_buf_size", INT, 0),
+    ("receive_size", INT, 1),
+    ("recv_width", INT, 2),
+    ("send_buf_size", INT, 3),
+    ("send_size", INT, 4),
+    ("send_width", INT, 5),
+    ("flags", _RESPONSE_FLAGS, 6),
+    ("cpu_rate", FLOAT, 7),
+    ("test_length", UINT, 8),
+    ("so_rcvavoid", UINT, 9),
+    ("so_sndavoid", UINT, 10),
+    ("data_port", PORT, 11),
+    ("interval_burst", UINT, 12),
+    ("interval_usecs", UINT, 13),
+    ("cpu_frequency", UINT, 14),
+    ("security_info", UINT, 15),
+)
+
+
+def _host_strings(index: int) -> tuple[Field, ...]:
+    """Three strings one behind the other, without alignment."""
+    return (
+        Field("system_model", Text(33), index),
+        Field("cpu_model", Text(80), index, 33),
+        Field("security_string", Text(16), index, 33 + 80),
+    )
+
+
+_RESPONSE_2_5 = Layout(*_RESPONSE_COMMON_TABLE, *_host_strings(16))
+_RESPONSE_2_6 = Layout(
+    *_RESPONSE_COMMON_TABLE,
+    ("socket_prio", INT, 16),
+    ("socket_tos", INT, 17),
+    *_host_strings(18),
+)
+
+_COUNTS_TABLE = (
+    ("bytes_received", UINT64, 0),
+    ("recv_calls", UINT, 2),
+    ("recv_buf_size", INT, 3),
+    ("bytes_sent", UINT64, 4),
+    ("send_calls", UINT, 6),
+    ("send_buf_size", INT, 7),
+    ("failed_sends", UINT, 8),
+    ("trans_received", UINT, 9),
+    ("elapsed_time", FLOAT, 10),
+    ("cpu_util", FLOAT, 11),
+)
+_CPU_SHARES_TABLE = (
+    ("cpu_percent_user", FLOAT, 12),
+    ("cpu_percent_system", FLOAT, 13),
+    ("cpu_percent_iowait", FLOAT, 14),
+    ("cpu_percent_irq", FLOAT, 15),
+    ("cpu_percent_swintr", FLOAT, 16),
+)
+
+
+def _cpu_and_card(index: int) -> tuple[Field, ...]:
+    """The run of fields that follows in every layout."""
+    return (
+        Field("serv_dem", FLOAT, index),
+        Field("cpu_method", UINT, index + 1),
+        Field("num_cpus", INT, index + 2),
+        Field("peak_cpu_id", INT, index + 3),
+        Field("peak_cpu_util", FLOAT, index + 4),
+        Field("vendor", INT, index + 5),
+        Field("device", INT, index + 6),
+        Field("subvendor", INT, index + 7),
+        Field("subdevice", INT, index + 8),
+    )
+
+
+def _card_strings(index: int) -> tuple[Field, ...]:
+    return (
+        Field("ifname", Text(16), index),
+        Field("driver", Text(32), index + 4),
+        Field("version", Text(32), index + 12),
+        Field("firmware", Text(32), index + 20),
+        Field("bus", Text(32), index + 28),
+        Field("ifslot", Text(16), index + 36),
+    )
+
+
+_RESULTS = {
+    "A": Layout(*_COUNTS_TABLE, *_cpu_and_card(12), *_card_strings(21)),
+    "B": Layout(
+        *_COUNTS_TABLE,
+        *_cpu_and_card(12),
+        ("transport_retrans", INT, 21),
+        *_card_strings(22),
+        ("cong_control", Text(16), 62),
+    ),
+    "C": Layout(
+        *_COUNTS_TABLE,
+        *_CPU_SHARES_TABLE,
+        *_cpu_and_card(17),
+        ("transport_retrans", INT, 26),
+        *_card_strings(27),
+        ("cong_control", Text(16), 67),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class OmniRequest:
+    """Type 97; the defaults are those of a plain TCP_RR.
+
+    Sizes are bytes and -1 leaves them to the target. ``test_length`` is s, or minus a number
+    of transactions (one-way tests: bytes), 0 for no end. ``socket_type`` is netperf's own (1
+    stream, 2 datagram), ``protocol`` IANA's, ``direction`` the target's view (2 transmit, 4
+    receive). Addresses are plain text, empty for none. ``fill_file`` names a file at the
+    target and has to be ignored there.
+    """
+
+    send_buf_size: int = -1
+    send_size: int = -1
+    send_alignment: int = 8
+    send_offset: int = 0
+    send_width: int = 1
+    request_size: int = 1
+    recv_buf_size: int = -1
+    receive_size: int = -1
+    recv_alignment: int = 8
+    recv_offset: int = 0
+    recv_width: int = 1
+    response_size: int = 1
+    flags: OmniFlags = OmniFlags.ROUTING_ALLOWED
+    cpu_rate: float = 0.0
+    test_length: int = 10
+    so_rcvavoid: int = 0
+    so_sndavoid: int = 0
+    send_dirty_count: int = -1
+    recv_dirty_count: int = -1
+    recv_clean_count: int = -1
+    data_port: int = 0
+    ipfamily: int = 4
+    socket_type: int = 1
+    protocol: int = 6
+    direction: int = 6
+    netperf_port: int = 0
+    interval_burst: int = 0
+    interval_usecs: int = 0
+    netperf_ip: str = ""
+    netserver_ip: str = ""
+    socket_prio: int = -1
+    socket_tos: int = -1
+    cong_control: str = ""
+    fill_file: str = ""
+    cpu: int = -1
+    kind = Kind.DO_OMNI
+
+    @staticmethod
+    def layout(dialect: Dialect) -> Layout:
+        """2.5.0 ends at int 35."""
+        return _REQUEST_2_5 if dialect.message_bytes == SHORT_BYTES else _REQUEST_2_6
+
+
+@dataclass(frozen=True)
+class OmniResponse:
+    """Type 98: what the target set up.
+
+    Of ``flags`` only NODELAY and MEASURE_CPU mean anything. ``test_length`` is never set,
+    ``cpu_frequency`` (MHz), ``security_info`` and the strings only up to 2.6.0.
+    """
+
+    recv_buf_size: int = 0
+    receive_size: int = 0
+    recv_width: int = 0
+    send_buf_size: int = 0
+    send_size: int = 0
+    send_width: int = 0
+    flags: OmniFlags = OmniFlags(0)
+    cpu_rate: float = 0.0
+    test_length: int = 0
+    so_rcvavoid: int = 0
+    so_sndavoid: int = 0
+    data_port: int = 0
+    interval_burst: int = 0
+    interval_usecs: int = 0
+    cpu_frequency: int = 0
+    security_info: int = 0
+    socket_prio: int = -1
+    socket_tos: int = -1
+    system_model: str = ""
+    cpu_model: str = ""
+    security_string: str = ""
+    errno: int = 0
+    kind = Kind.OMNI_RESPONSE
+
+    @staticmethod
+    def layout(dialect: Dialect) -> Layout:
+        """2.5.0 has no priority and type of service, so its strings start earlier."""
+        return _RESPONSE_2_5 if dialect.message_bytes == SHORT_BYTES else _RESPONSE_2_6
+
+
+@dataclass(frozen=True)
+class OmniResults:
+    """Type 99: what the target counted; bytes, s and percent.
+
+    Real servers put something else into the type word, and leave ``failed_sends``,
+    ``serv_dem``, unmeasured CPU fields and (since 2.7.0) the card's unset.
+    """
+
+    bytes_received: int = 0
+    recv_calls: int = 0
+    recv_buf_size: int = 0
+    bytes_sent: int = 0
+    send_calls: int = 0
+    send_buf_size: int = 0
+    failed_sends: int = 0
+    trans_received: int = 0
+    elapsed_time: float = 0.0
+    cpu_util: float = 0.0
+    cpu_percent_user: float = 0.0
+    cpu_percent_system: float = 0.0
+    cpu_percent_iowait: float = 0.0
+    cpu_percent_irq: float = 0.0
+    cpu_percent_swintr: float = 0.0
+    serv_dem: float = 0.0
+    cpu_method: int = 0
+    num_cpus: int = 0
+    peak_cpu_id: int = 0
+    peak_cpu_util: float = 0.0
+    vendor: int = 0
+    device: int = 0
+    subvendor: int = 0
+    subdevice: int = 0
+    transport_retrans: int = -1
+    ifname: str = ""
+    driver: str = ""
+    version: str = ""
+    firmware: str = ""
+    bus: str = ""
+    ifslot: str = ""
+    cong_control: str = ""
+    errno: int = 0
+    kind = Kind.OMNI_RESULTS
+
+    @staticmethod
+    def layout(dialect: Dialect) -> Layout:
+        """A, B or C."""
+        return _RESULTS[dialect.results_layout]
+
+
+def is_omni_of_2_4_5(payload: bytes) -> bool:
+    """Whether a DO_OMNI payload is in the form that only 2.4.5 ``--enable-omni`` has.
+
+    There int 25 is the address family and 21, 22 are dirty and clean counts; elsewhere 21 is
+    the family and 22 the socket type.
+    """
+    family, socket_type = struct.unpack_from(">II", payload, 4 * 21)
+    (family_2_4_5,) = struct.unpack_from(">I", payload, 4 * 25)
+    return family_2_4_5 in (4, 6) and (family not in (0, 4, 6) or not 1 <= socket_type <= 4)

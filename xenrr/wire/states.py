@@ -1,0 +1,105 @@
+"""The two state tables of a control connection: which input is legal when.
+
+A key is the state and what is said in it: the type of a message, or an ``Event`` where no
+type tells it. The conversation is strictly serial: a request, its answer, and in tests the
+results, before the next request. What a table lacks is refused, with the blame on whoever
+said it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Union
+
+from xenrr.wire.message import Kind
+
+__all__ = ["SENDER_STEPS", "TARGET_STEPS", "Event", "Input", "State", "Steps"]
+
+
+class State(enum.Enum):
+    """Where a control connection stands."""
+
+    NEW = "new"                             # sender only: nothing said yet
+    PROBING = "probing"                     # sender only: 256 bytes are out
+    PROBED = "probed"                       # sender only: 656 bytes are out
+    IDLE = "idle"
+    SYSINFO_ASKED = "sysinfo asked"
+    DEBUG_ASKED = "debug asked"
+    CALIBRATION_ASKED = "calibration asked"
+    UNKNOWN_ASKED = "unknown type asked"  # target only
+    TCP_RR_ASKED = "TCP_RR asked"
+    TCP_RR_RUNNING = "TCP_RR running"
+    UDP_RR_ASKED = "UDP_RR asked"
+    UDP_RR_RUNNING = "UDP_RR running"
+    OMNI_ASKED = "OMNI asked"
+    OMNI_RUNNING = "OMNI running"
+    CLOSED = "closed"
+
+
+class Event(enum.Enum):
+    """What happens on a connection and is not told by a message type."""
+
+    SHORT_PROBE = "256 bytes of DO_SYSINFO"
+    SILENCE = "silence, 400 bytes more"
+    CALIBRATED = "CPU_CALIBRATE answer"     # has the type of its request
+    UNKNOWN = "unknown type"
+    REFUSED = "errno"                       # leaves the type word as it was
+    END = "end of file"
+
+
+Input = Union[Kind, Event]
+Steps = Mapping["tuple[State, Input]", State]
+
+_CONVERSATION: dict[tuple[State, Input], State] = {
+    (State.IDLE, Kind.DO_SYSINFO): State.SYSINFO_ASKED,
+    (State.SYSINFO_ASKED, Kind.SYSINFO_RESPONSE): State.IDLE,
+    (State.SYSINFO_ASKED, Event.REFUSED): State.IDLE,
+    (State.IDLE, Kind.DEBUG_ON): State.DEBUG_ASKED,
+    (State.IDLE, Kind.DEBUG_OFF): State.DEBUG_ASKED,
+    (State.DEBUG_ASKED, Kind.DEBUG_OK): State.IDLE,
+    (State.DEBUG_ASKED, Event.REFUSED): State.IDLE,
+    (State.IDLE, Kind.CPU_CALIBRATE): State.CALIBRATION_ASKED,
+    (State.CALIBRATION_ASKED, Event.CALIBRATED): State.IDLE,
+    (State.CALIBRATION_ASKED, Event.REFUSED): State.IDLE,
+    (State.IDLE, Kind.DO_TCP_RR): State.TCP_RR_ASKED,
+    (State.TCP_RR_ASKED, Kind.TCP_RR_RESPONSE): State.TCP_RR_RUNNING,
+    (State.TCP_RR_ASKED, Event.REFUSED): State.IDLE,
+    (State.TCP_RR_RUNNING, Kind.TCP_RR_RESULTS): State.IDLE,
+    (State.TCP_RR_RUNNING, Event.REFUSED): State.IDLE,
+    (State.IDLE, Kind.DO_UDP_RR): State.UDP_RR_ASKED,
+    (State.UDP_RR_ASKED, Kind.UDP_RR_RESPONSE): State.UDP_RR_RUNNING,
+    (State.UDP_RR_ASKED, Event.REFUSED): State.IDLE,
+    (State.UDP_RR_RUNNING, Kind.UDP_RR_RESULTS): State.IDLE,
+    (State.UDP_RR_RUNNING, Event.REFUSED): State.IDLE,
+    (State.IDLE, Kind.DO_OMNI): State.OMNI_ASKED,
+    (State.OMNI_ASKED, Kind.OMNI_RESPONSE): State.OMNI_RUNNING,
+    (State.OMNI_ASKED, Event.REFUSED): State.IDLE,
+    (State.OMNI_RUNNING, Kind.OMNI_RESULTS): State.IDLE,
+    (State.OMNI_RUNNING, Event.REFUSED): State.IDLE,
+}
+
+
+def _with_ends(steps: Steps) -> Steps:
+    """A peer may leave in any state."""
+    states = {state for state, _ in steps}
+    return {**steps, **{(state, Event.END): State.CLOSED for state in states}}
+
+
+# docs/wire.md draws its diagrams from these two tables.
+TARGET_STEPS = _with_ends({
+    (State.IDLE, Kind.PASSPHRASE): State.IDLE,
+    (State.IDLE, Event.UNKNOWN): State.UNKNOWN_ASKED,
+    (State.UNKNOWN_ASKED, Event.REFUSED): State.IDLE,
+    **_CONVERSATION,
+})
+SENDER_STEPS = _with_ends({
+    (State.NEW, Kind.PASSPHRASE): State.NEW,
+    (State.NEW, Kind.DO_SYSINFO): State.PROBED,
+    (State.NEW, Event.SHORT_PROBE): State.PROBING,
+    (State.PROBING, Kind.SYSINFO_RESPONSE): State.IDLE,
+    (State.PROBING, Event.REFUSED): State.IDLE,
+    (State.PROBING, Event.SILENCE): State.PROBED,
+    (State.PROBED, Kind.SYSINFO_RESPONSE): State.IDLE,
+    **_CONVERSATION,
+})
