@@ -1,0 +1,3 @@
+loaded_as: str
+
+def run(spec: bytes, /) -> tuple[bytes, bytes]: ...

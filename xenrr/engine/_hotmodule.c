@@ -1,0 +1,95 @@
+/* The extension module around rr_loop.c: bytes in, bytes out, the GIL released between.
+ *
+ * run(spec) takes a packed struct rr_spec and gives (struct rr_tally, counts) as bytes.
+ * hot.py knows the layouts and checks the values.
+ */
+#include <pyconfig.h>
+/* One binary for all Pythons from 3.9 on, where there is a stable interface. */
+#if !defined(Py_GIL_DISABLED) && !defined(Py_LIMITED_API)
+#define Py_LIMITED_API 0x03090000
+#endif
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "rr_loop.h"
+
+#include <errno.h>
+#include <string.h>
+
+static PyObject *
+hot_run(PyObject *module, PyObject *argument)
+{
+    struct rr_spec spec;
+    struct rr_tally tally;
+    struct rr_loop *loop = NULL;
+    uint64_t *counts = NULL;
+    PyObject *result = NULL;
+    char *packed;
+    Py_ssize_t length;
+    int status;
+
+    (void) module;
+    if (PyBytes_AsStringAndSize(argument, &packed, &length) < 0)
+        return NULL;
+    if (length != (Py_ssize_t) sizeof spec) {
+        PyErr_Format(PyExc_ValueError, "a packed spec has %zd bytes, got %zd",
+                     (Py_ssize_t) sizeof spec, length);
+        return NULL;
+    }
+    memcpy(&spec, packed, sizeof spec);
+    memset(&tally, 0, sizeof tally);
+    counts = PyMem_Calloc(RR_COUNTS, sizeof *counts);
+    if (counts == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    loop = rr_open(&spec, counts);
+    if (loop == NULL) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        goto done;
+    }
+    do {
+        Py_BEGIN_ALLOW_THREADS
+        status = rr_run(loop, &tally);
+        Py_END_ALLOW_THREADS
+        if (status == RR_INTERRUPTED && PyErr_CheckSignals() < 0)
+            goto done;
+    } while (status == RR_INTERRUPTED);
+    result = Py_BuildValue("y#y#", (const char *) &tally, (Py_ssize_t) sizeof tally,
+                           (const char *) counts,
+                           (Py_ssize_t) (RR_COUNTS * sizeof *counts));
+done:
+    rr_close(loop);
+    PyMem_Free(counts);
+    return result;
+}
+
+static PyMethodDef hot_methods[] = {
+    {"run", hot_run, METH_O, "run(spec: bytes) -> tuple[bytes, bytes]"},
+    {NULL, NULL, 0, NULL},
+};
+
+static int
+hot_exec(PyObject *module)
+{
+    return PyModule_AddStringConstant(module, "loaded_as", "extension");
+}
+
+static PyModuleDef_Slot hot_slots[] = {
+    {Py_mod_exec, (void *) hot_exec},
+#if defined(Py_GIL_DISABLED)
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef hot_module = {
+    PyModuleDef_HEAD_INIT, "_hot", "The transaction loop in C.", 0,
+    hot_methods, hot_slots, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC
+PyInit__hot(void)
+{
+    return PyModuleDef_Init(&hot_module);
+}

@@ -1,0 +1,106 @@
+/* The transaction loop in C: what it is asked, what it answers.
+ *
+ * The contract is that of xenrr/engine/base.py, and so are the names. Both structs hold
+ * nothing but 64-bit integers, so that they have the same layout under every compiler and
+ * Python fills and reads them with the struct module.
+ */
+#ifndef RR_LOOP_H
+#define RR_LOOP_H
+
+#include <stdint.h>
+
+#include "rr_platform.h"
+
+/* The same numbers as in base.py and stats/histogram.py; a test compares them. */
+#define RR_TICK_NS 50000000
+#define RR_SLOW_ROUND_TRIP_NS 500000
+#define RR_TARGET_POLL 1024
+#define RR_MAX_SILENCES 10
+#define RR_MAX_STRAYS 64
+#define RR_CHUNK_BYTES 1048576
+#define RR_SUB_BUCKET_BITS 11
+#define RR_HIGHEST_NS INT64_C(3600000000000)
+#define RR_COUNTS 33792
+
+enum rr_role {
+    RR_SENDER = 0,
+    RR_TARGET = 1
+};
+
+enum rr_ended {
+    RR_TIME = 1,
+    RR_COUNT = 2,
+    RR_PEER = 3,
+    RR_STOPPED = 4,
+    RR_IDLE = 5,
+    RR_LOST = 6,
+    RR_ERROR = 7
+};
+
+enum rr_status {
+    RR_DONE = 0,
+    RR_INTERRUPTED = 1
+};
+
+/* hot.py packs it as SPEC. */
+struct rr_spec {
+    int64_t fd;
+    int64_t stop_fd;
+    int64_t report_fd;
+    int64_t role;
+    int64_t datagram;
+    int64_t request_bytes;
+    int64_t response_bytes;
+    int64_t duration_ns;
+    int64_t transactions;
+    int64_t burst;
+    int64_t interim_ns;
+    int64_t idle_end_ns;
+    int64_t loss_timeout_ns;
+    /* Come back with RR_INTERRUPTED at every tick too: a signal that arrives between two
+     * system calls interrupts none of them, and a caller on the main thread has to look. */
+    int64_t return_at_ticks;
+};
+
+/* hot.py unpacks it as TALLY. */
+struct rr_tally {
+    int64_t ended;
+    int64_t saved_errno;
+    int64_t started_ns;
+    int64_t elapsed_ns;
+    int64_t transactions;
+    int64_t requests_sent;
+    int64_t in_flight;
+    int64_t lost;
+    int64_t late;
+    int64_t malformed;
+    int64_t bytes_sent;
+    int64_t bytes_received;
+    int64_t send_calls;
+    int64_t recv_calls;
+    int64_t interims_dropped;
+    int64_t leftover_bytes;
+    int64_t min_ns;
+    int64_t max_ns;
+    int64_t sum_ns;
+    int64_t clamped;
+};
+
+struct rr_loop;
+
+/* Make the state of one data phase. counts is lent by the caller until rr_close and holds
+ * RR_COUNTS zeroes. NULL: errno says why. */
+RR_EXPORT struct rr_loop *
+rr_open(const struct rr_spec *spec, uint64_t *counts);
+
+/* Run to the end of the data phase (RR_DONE), or until a signal was caught
+ * (RR_INTERRUPTED): then call again to go on with the time that is left. The tally is
+ * filled at RR_DONE. */
+RR_EXPORT int
+rr_run(struct rr_loop *loop, struct rr_tally *tally);
+
+/* Put the socket back as it was and free the state; NULL is allowed. */
+RR_EXPORT void
+rr_close(struct rr_loop *loop);
+
+#endif

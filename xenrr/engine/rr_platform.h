@@ -1,0 +1,51 @@
+/* Everything the loop has to know about the system it is built on.
+ *
+ * This is the only file that asks which system that is; the others use the names below.
+ * It has to be included before any system header.
+ */
+#ifndef RR_PLATFORM_H
+#define RR_PLATFORM_H
+
+#if !defined(_POSIX_C_SOURCE)
+#define _POSIX_C_SOURCE 200809L
+#endif
+/* MSG_DONTWAIT became POSIX in 2024 only; the BSDs hide it from older programs. */
+#if defined(__APPLE__) && !defined(_DARWIN_C_SOURCE)
+#define _DARWIN_C_SOURCE 1
+#endif
+#if defined(__FreeBSD__) || defined(__DragonFly__) || defined(__OpenBSD__)
+#define __BSD_VISIBLE 1
+#endif
+#if defined(__NetBSD__) && !defined(_NETBSD_SOURCE)
+#define _NETBSD_SOURCE 1
+#endif
+
+#include <sys/types.h>
+#include <sys/socket.h>
+
+/* A peer that went away must not kill the process: either each send says so, or the
+ * socket does (RR_NOSIGPIPE_OPTION). */
+#if defined(MSG_NOSIGNAL)
+#define RR_SEND_FLAGS (MSG_NOSIGNAL | MSG_DONTWAIT)
+#else
+#define RR_SEND_FLAGS MSG_DONTWAIT
+#endif
+#if defined(SO_NOSIGPIPE)
+#define RR_NOSIGPIPE_OPTION SO_NOSIGPIPE
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define RR_HAVE_CLZLL 1
+#define RR_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+#else
+#define RR_UNLIKELY(condition) (condition)
+#endif
+
+/* What the shared object shows to ctypes; all else may stay hidden. */
+#if defined(__GNUC__) || defined(__clang__)
+#define RR_EXPORT __attribute__((visibility("default")))
+#else
+#define RR_EXPORT
+#endif
+
+#endif
