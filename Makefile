@@ -24,7 +24,7 @@ demo: ## measure TCP_RR and UDP_RR on this machine, in less than a minute
 		echo "This Python makes no virtual environments (Debian: apt install python3-venv);\
 	 the demo runs from the source tree."; \
 		exec $(PYTHON) -m xenrr demo; \
-	elif ! $(MAKE) --no-print-directory --silent $(VENV)/installed; then \
+	elif ! $(MAKE) --no-print-directory --silent $(VENV)/installed 2>/dev/null; then \
 		echo "The packages xenrr uses could not be installed (no package registry in reach?\
 	 $(VENV)/install.log has the details); the demo runs from the source tree."; \
 		exec $(PYTHON) -m xenrr demo; \
