@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
@@ -215,11 +214,9 @@ def show_end(screen: Screen, run: Run) -> None:
     screen.result()
     for key, value in facts.items():
         name = key.replace("_", " ")
-        for line in textwrap.wrap(value, max(screen.width - key_width - 4, 10)):
+        for line in screen.wrapped(value, indent=key_width + 4):
             screen.result(f"  {name:<{key_width}}  {line}")
             name = ""
     screen.result()
-    for line in textwrap.wrap(
-            "Next: python -m xenrr.server (or netserver) on another machine, then "
-            "python -m xenrr.client -H that-machine -t TCP_RR here.", screen.width):
-        screen.result(line)
+    screen.talk("Next: python -m xenrr.server (or netserver) on another machine, then "
+                "python -m xenrr.client -H that-machine -t TCP_RR here.")

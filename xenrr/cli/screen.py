@@ -11,6 +11,7 @@ import locale
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -56,8 +57,13 @@ class Screen:
                             no_wrap=True, overflow="ignore", crop=False)
 
     def talk(self, text: str) -> None:
-        """One line for the person who waits; never part of a result."""
-        print(text, file=sys.stderr, flush=True)
+        """A sentence for the person who waits; never part of a result."""
+        for line in self.wrapped(text):
+            print(line, file=sys.stderr, flush=True)
+
+    def wrapped(self, text: str, indent: int = 0) -> list[str]:
+        """Cut a text into lines for this width, less an indent in columns."""
+        return textwrap.wrap(text, max(self.width - indent, 10), break_on_hyphens=False)
 
     @contextlib.contextmanager
     def live(self, name: str, duration_s: float) -> Iterator[Callable[[InterimPoint], None]]:
@@ -77,7 +83,8 @@ class Screen:
 
         # No refresh thread: it would wake up beside the loop that is being timed.
         progress = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=None),
+            TextColumn("{task.description}"),
+            *([BarColumn(bar_width=None)] if self.width >= 60 else []),
             TextColumn("{task.fields[state]}"), console=self._talk, auto_refresh=False,
             transient=True, expand=True)
         with progress:
@@ -106,7 +113,8 @@ class Screen:
         left_s = max(duration_s - point.end_ns / SECOND_NS, 0.0)
         rate = f"{count_text(point.rate_tps)}/s"
         p99 = f"p99 {duration_text(point.p99_ns, self.unicode)}"
-        return f"{left_s:4.1f} s left  {rate:>9}  {p99:<11}"
+        left = " left" if self.width >= 60 else ""
+        return f"{left_s:4.1f} s{left}  {rate:>9}  {p99:<11}"
 
 
 def _rich_console(stderr: bool) -> Console | None:
