@@ -44,6 +44,19 @@ def test_every_error_code_is_explained():
         (getattr(errors, name).code, name) for name in errors.__all__)
 
 
+@pytest.mark.parametrize(("page", "helps"), [
+    ("client.md", ("CLIENT", "CLIENT_TEST")), ("server.md", ("SERVER",))])
+def test_the_reference_has_every_option_of_the_help(page, helps):
+    from xenrr.netperf import usage
+
+    helped = {option for name in helps
+              for line in getattr(usage, name).splitlines()
+              for option in re.findall(r"(?<![\w-])--?[A-Za-z0-9]\w*", line[:22])}
+    shown = set(re.findall(r"`(--?\w+)", (ROOT / "docs/reference" / page).read_text()))
+    assert len(helped) > 10
+    assert helped <= shown
+
+
 def test_changelog_knows_the_version():
     assert f"## {xenrr.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
