@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import subprocess
+import time
 
 import pytest
 from peers import Server, running_xenrr_server
@@ -50,11 +51,12 @@ def check_ends_agree(values, counted, request_bytes, response_bytes, in_flight):
     """Every request that reached the server was answered, and both ends say so."""
     sent = values["LOCAL_BYTES_SENT"] / request_bytes
     answered = values["LOCAL_BYTES_RECVD"] / response_bytes
-    # A response on its way when the client's time was over is counted at the server only.
-    assert math.floor(answered) <= counted <= math.ceil(sent)
+    # A response on its way when the client's time was over is counted at the server only;
+    # netperf leaves the requests of the first burst out of its own count.
+    assert math.floor(answered) <= counted <= math.ceil(sent) + in_flight - 1
     assert sent - answered <= in_flight
     assert values["REMOTE_BYTES_SENT"] == counted * response_bytes
-    assert values["REMOTE_BYTES_RECVD"] <= values["LOCAL_BYTES_SENT"]
+    assert values["REMOTE_BYTES_RECVD"] >= counted * request_bytes
     assert values["THROUGHPUT"] == pytest.approx(answered / values["ELAPSED_TIME"], rel=0.02)
 
 
@@ -176,6 +178,7 @@ def test_client_killed_in_the_middle_leaves_the_server_serving(netperf_command, 
         client.wait()
     fine = netperf(netperf_command, xenrr_server, "127.0.0.1", "UDP_RR", "-l", "-10")
     assert fine.returncode == 0
+    time.sleep(1)  # for the server to see that the killed one has gone
     assert len(finish(xenrr_server)) == 3
 
 

@@ -87,18 +87,20 @@ class TestWanted:
     address: str
 
 
-def wanted_of(request: OmniRequest | RRRequest, family: int) -> TestWanted:
+def wanted_of(request: OmniRequest | RRRequest, family: int, local: str) -> TestWanted:
     """What a request asks for.
 
     Args:
         request: Of either dialect.
         family: 4 or 6, of the control connection; used where the request leaves it open.
+        local: This end's address of the control connection: senders take their data to
+            where they found us, and a datagram is answered from where it went to.
 
     Raises:
         Refused: Another kind of test, or sizes that no test can have.
     """
     if isinstance(request, OmniRequest):
-        wanted = _omni_wanted(request, family)
+        wanted = _omni_wanted(request, family, local)
     else:
         datagram = request.kind == Kind.DO_UDP_RR
         wanted = TestWanted(
@@ -107,7 +109,7 @@ def wanted_of(request: OmniRequest | RRRequest, family: int) -> TestWanted:
             response_bytes=request.response_size, duration_s=max(request.test_length, 0),
             transactions=max(-request.test_length, 0), send_buffer=request.send_buf_size,
             receive_buffer=request.recv_buf_size, nodelay=bool(request.no_delay),
-            port=request.port, address="")
+            port=request.port, address=local)
     if wanted.family not in (4, 6):
         raise Refused(errno.EAFNOSUPPORT, f"address family {wanted.family}")
     limit = MAX_DATAGRAM_BYTES if wanted.datagram else MAX_MESSAGE_BYTES
@@ -121,7 +123,7 @@ def wanted_of(request: OmniRequest | RRRequest, family: int) -> TestWanted:
     return wanted
 
 
-def _omni_wanted(request: OmniRequest, family: int) -> TestWanted:
+def _omni_wanted(request: OmniRequest, family: int, local: str) -> TestWanted:
     served = {(TCP, STREAM): "TCP_RR", (UDP, DATAGRAM): "UDP_RR"}
     name = served.get((request.protocol, request.socket_type))
     if name is None:
@@ -136,7 +138,7 @@ def _omni_wanted(request: OmniRequest, family: int) -> TestWanted:
         transactions=max(-request.test_length, 0), send_buffer=request.send_buf_size,
         receive_buffer=request.recv_buf_size,
         nodelay=bool(request.flags & OmniFlags.NODELAY), port=request.data_port,
-        address=request.netserver_ip)
+        address=request.netserver_ip or local)
 
 
 class TestAnswer:

@@ -246,7 +246,7 @@ class _Session:
 
     async def _test(self, request: OmniRequest | RRRequest) -> None:
         try:
-            wanted = wanted_of(request, self._family)
+            wanted = wanted_of(request, self._family, self._sock.getsockname()[0])
             answer = TestAnswer(wanted, request, self._engine,
                             None if self._policy.any_data_peer else self._peer)
         except Refused as exc:
