@@ -1,0 +1,25 @@
+"""``python -m xenrr.server``: netserver's twin. Arguments in, exit code out, nothing else."""
+
+from __future__ import annotations
+
+import sys
+
+from xenrr.netperf.command import server_command
+
+__all__ = ["main"]
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run netserver.
+
+    Args:
+        args: What follows the program's name; ``None`` for those of this process.
+
+    Returns:
+        Its exit code.
+    """
+    return server_command(sys.argv[1:] if args is None else args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
