@@ -1,7 +1,7 @@
 """Payload layouts as tables that encoding and decoding share.
 
-A layout lists ``Field(name, wire type, int index)``; the name is that of a dataclass
-attribute, the index counts 32-bit words from the start of the payload. Everything is
+A layout lists ``Field(name, wire type, word)``; the name is that of a dataclass
+attribute, the word counts 32-bit words from the start of the payload. Everything is
 big-endian, as every netperf sends it whatever its own byte order; text is raw bytes.
 
 Real servers leave fields unset that then hold swapped leftovers of older messages, so
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from xenrr.errors import LocalProtocolError, RemoteProtocolError
 
-__all__ = ["ADDRESS", "FLOAT", "INT", "PORT", "UINT", "UINT64", "Bytes", "Field", "Flags",
+__all__ = ["FLOAT", "INT", "PORT", "UINT", "UINT64", "Address", "Bytes", "Field", "Flags",
            "Layout", "Text", "WireType"]
 
 WORD_BYTES = 4
@@ -114,16 +114,19 @@ class Text(Bytes):
         return super().decode(raw, earlier).decode(errors="replace")
 
 
-class _Address(WireType):
+class Address(WireType):
     """Four words with an IPv4 or IPv6 address, all zero for none (``""``).
 
-    IPv4 stands in network order in the first word. IPv6 words are swapped once too often
-    by little-endian peers, so each travels with its four bytes reversed (recorded:
-    ipv6-local-address.hex). A big-endian netperf would send them straight; none has been
+    IPv4 stands in network order in the first word. IPv6 does in 2.5.0; later releases on
+    little-endian hosts reverse the four bytes of each word (recorded:
+    ipv6-local-address-*.hex). A big-endian netperf would send them straight; none has been
     seen, and nothing in the message tells it apart.
     """
 
     size_bytes = 4 * WORD_BYTES
+
+    def __init__(self, *, reversed_ipv6_words: bool) -> None:
+        self._turn = _reverse_words if reversed_ipv6_words else bytes
 
     def encode(self, value: Any) -> bytes:
         if not value:
@@ -135,12 +138,12 @@ class _Address(WireType):
         except OSError as exc:
             raise ValueError("it is no numeric address") from exc
         if family == socket.AF_INET6:
-            return _reverse_words(packed)
+            return self._turn(packed)
         return packed.ljust(self.size_bytes, b"\0")
 
     def decode(self, raw: bytes, earlier: Mapping[str, Any]) -> Any:
         if earlier["ipfamily"] == 6:
-            return socket.inet_ntop(socket.AF_INET6, _reverse_words(raw)) if any(raw) else ""
+            return socket.inet_ntop(socket.AF_INET6, self._turn(raw)) if any(raw) else ""
         first = raw[:WORD_BYTES]
         return socket.inet_ntop(socket.AF_INET, first) if any(first) else ""
 
@@ -155,7 +158,6 @@ UINT = _Number(">I")
 FLOAT = _Number(">f")
 UINT64 = _Number(">Q")
 PORT = _Port(">I")
-ADDRESS = _Address()
 
 
 class Field(NamedTuple):
@@ -167,13 +169,13 @@ class Field(NamedTuple):
 
     name: str
     wire: WireType
-    index: int
+    word: int
     skip_bytes: int = 0
 
     @property
     def offset(self) -> int:
         """Bytes from the start of the payload."""
-        return WORD_BYTES * self.index + self.skip_bytes
+        return WORD_BYTES * self.word + self.skip_bytes
 
 
 class Layout:
@@ -197,8 +199,8 @@ class Layout:
                     raise ValueError(f"a payload of {payload_bytes} bytes has no room for it")
             except (ValueError, TypeError, OverflowError, AttributeError,
                     struct.error) as exc:
-                raise LocalProtocolError(
-                    f"{type(message).__name__}.{field.name} cannot be {value!r}: {exc}") from exc
+                name = f"{type(message).__name__}.{field.name}"
+                raise LocalProtocolError(f"{name} cannot be {value!r}: {exc}") from exc
             payload[field.offset:field.offset + len(raw)] = raw
         return bytes(payload)
 

@@ -109,7 +109,8 @@ def encode_answer(answer: Answer, dialect: Dialect) -> bytes:
 
 def decode_frame(raw: bytes) -> Frame:
     """Split a whole message of either size into header words and payload."""
-    return Frame(*HEADER.unpack_from(raw), raw[HEADER.size:])
+    kind, word1 = HEADER.unpack_from(raw)
+    return Frame(kind, word1, raw[HEADER.size:])
 
 
 def _encode(kind: int, word1: int, message: Request | Answer, dialect: Dialect) -> bytes:

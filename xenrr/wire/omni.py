@@ -19,12 +19,12 @@ from enum import IntFlag
 
 from xenrr.wire.dialect import Dialect
 from xenrr.wire.layout import (
-    ADDRESS,
     FLOAT,
     INT,
     PORT,
     UINT,
     UINT64,
+    Address,
     Field,
     Flags,
     Layout,
@@ -57,11 +57,12 @@ class OmniFlags(IntFlag):
 
 
 _REQUEST_FLAGS = Flags(OmniFlags(sum(OmniFlags)))
+_NO_FLAGS = OmniFlags(0)
 # Real servers leave leftovers in every other bit of a response.
 _RESPONSE_FLAGS = Flags(OmniFlags.NODELAY | OmniFlags.MEASURE_CPU)
 
 # Sizes and counts that netperf declares unsigned and sets to -1 for "yours" are INT here.
-_REQUEST_2_5_TABLE = (
+_REQUEST_TABLE = (
     ("send_buf_size", INT, 0),
     ("send_size", INT, 1),
     ("send_alignment", UINT, 2),
@@ -90,12 +91,17 @@ _REQUEST_2_5_TABLE = (
     ("netperf_port", UINT, 25),
     ("interval_burst", UINT, 26),
     ("interval_usecs", UINT, 27),
-    ("netperf_ip", ADDRESS, 28),
-    ("netserver_ip", ADDRESS, 32),
 )
-_REQUEST_2_5 = Layout(*_REQUEST_2_5_TABLE)
+
+
+def _addresses(wire: Address) -> tuple[Field, ...]:
+    return Field("netperf_ip", wire, 28), Field("netserver_ip", wire, 32)
+
+
+_REQUEST_2_5 = Layout(*_REQUEST_TABLE, *_addresses(Address(reversed_ipv6_words=False)))
 _REQUEST_2_6 = Layout(
-    *_REQUEST_2_5_TABLE,
+    *_REQUEST_TABLE,
+    *_addresses(Address(reversed_ipv6_words=True)),
     ("socket_prio", INT, 36),
     ("socket_tos", INT, 37),
     ("cong_control", Text(16), 38),
@@ -122,12 +128,12 @@ _RESPONSE_COMMON_TABLE = (
 )
 
 
-def _host_strings(index: int) -> tuple[Field, ...]:
+def _host_strings(word: int) -> tuple[Field, ...]:
     """Three strings one behind the other, without alignment."""
     return (
-        Field("system_model", Text(33), index),
-        Field("cpu_model", Text(80), index, 33),
-        Field("security_string", Text(16), index, 33 + 80),
+        Field("system_model", Text(33), word),
+        Field("cpu_model", Text(80), word, 33),
+        Field("security_string", Text(16), word, 33 + 80),
     )
 
 
@@ -160,29 +166,29 @@ _CPU_SHARES_TABLE = (
 )
 
 
-def _cpu_and_card(index: int) -> tuple[Field, ...]:
+def _cpu_and_card(word: int) -> tuple[Field, ...]:
     """The run of fields that follows in every layout."""
     return (
-        Field("serv_dem", FLOAT, index),
-        Field("cpu_method", UINT, index + 1),
-        Field("num_cpus", INT, index + 2),
-        Field("peak_cpu_id", INT, index + 3),
-        Field("peak_cpu_util", FLOAT, index + 4),
-        Field("vendor", INT, index + 5),
-        Field("device", INT, index + 6),
-        Field("subvendor", INT, index + 7),
-        Field("subdevice", INT, index + 8),
+        Field("serv_dem", FLOAT, word),
+        Field("cpu_method", UINT, word + 1),
+        Field("num_cpus", INT, word + 2),
+        Field("peak_cpu_id", INT, word + 3),
+        Field("peak_cpu_util", FLOAT, word + 4),
+        Field("vendor", INT, word + 5),
+        Field("device", INT, word + 6),
+        Field("subvendor", INT, word + 7),
+        Field("subdevice", INT, word + 8),
     )
 
 
-def _card_strings(index: int) -> tuple[Field, ...]:
+def _card_strings(word: int) -> tuple[Field, ...]:
     return (
-        Field("ifname", Text(16), index),
-        Field("driver", Text(32), index + 4),
-        Field("version", Text(32), index + 12),
-        Field("firmware", Text(32), index + 20),
-        Field("bus", Text(32), index + 28),
-        Field("ifslot", Text(16), index + 36),
+        Field("ifname", Text(16), word),
+        Field("driver", Text(32), word + 4),
+        Field("version", Text(32), word + 12),
+        Field("firmware", Text(32), word + 20),
+        Field("bus", Text(32), word + 28),
+        Field("ifslot", Text(16), word + 36),
     )
 
 
@@ -274,7 +280,7 @@ class OmniResponse:
     send_buf_size: int = 0
     send_size: int = 0
     send_width: int = 0
-    flags: OmniFlags = OmniFlags(0)
+    flags: OmniFlags = _NO_FLAGS
     cpu_rate: float = 0.0
     test_length: int = 0
     so_rcvavoid: int = 0
