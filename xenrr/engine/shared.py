@@ -144,18 +144,18 @@ def build_shared(directory: Path | None = None) -> Path:
         The shared object.
 
     Raises:
-        EngineUnavailable: No compiler, it failed or took too long, or the place is not
-            ours.
+        EngineUnavailable: No compiler, no sources, it failed or took too long, or the
+            place is not ours.
     """
     compiler = find_compiler()
     if directory is None:
         directory = cache_directory()
-    path = object_path(directory, compiler)
-    _refuse_foreign(directory)
-    if path.exists():
-        _refuse_foreign(path)
-        return path
     try:
+        path = object_path(directory, compiler)
+        _refuse_foreign(directory)
+        if path.exists():
+            _refuse_foreign(path)
+            return path
         with tempfile.TemporaryDirectory(prefix="build-", dir=str(directory)) as room:
             # From copies, so that a package inside a zip file can be built too.
             for name in SOURCES:
