@@ -88,6 +88,11 @@ class LoopSpec:
             receive timeout at all).
         loss_timeout_ns: UDP sender: after this long without a response all requests in
             flight are lost and the window is sent anew; 0 waits for ever.
+        own_thread: The calling thread ends after this loop and does nothing else. An
+            engine may then give it a table of descriptors of its own: where threads share
+            one, every system call counts references to its file, 1 to 2 % of a loopback
+            round trip. Whatever the thread still wants to say has to go through
+            ``report_fd``, because closing anything there is seen by nobody.
     """
 
     role: Role
@@ -100,6 +105,7 @@ class LoopSpec:
     interim_ns: int = 0
     idle_end_ns: int = 0
     loss_timeout_ns: int = 0
+    own_thread: bool = False
 
     # Timeouts in a row after which a UDP sender gives up with Ended.LOST.
     MAX_SILENCES: ClassVar[int] = 10

@@ -21,7 +21,7 @@ from xenrr.stats.histogram import Histogram
 __all__ = ["SPEC", "TALLY", "HotEngine", "HotLibrary"]
 
 # struct rr_spec and struct rr_tally in rr_loop.h.
-SPEC = struct.Struct("=14q")
+SPEC = struct.Struct("=15q")
 TALLY = struct.Struct("=20q")
 
 
@@ -74,10 +74,11 @@ class HotEngine:
         packed, counts = self._library.run(SPEC.pack(
             sock.fileno(), stop_fd, report_fd, spec.role, spec.datagram, spec.request_bytes,
             spec.response_bytes, spec.duration_ns, spec.transactions, spec.burst,
-            spec.interim_ns, spec.idle_end_ns, spec.loss_timeout_ns, return_at_ticks))
+            spec.interim_ns, spec.idle_end_ns, spec.loss_timeout_ns, return_at_ticks,
+            spec.own_thread))
         numbers = TALLY.unpack(packed)
         latency_ns = Histogram()
         latency_ns.counts = array("Q", counts)
         (latency_ns.min_ns, latency_ns.max_ns, latency_ns.sum_ns,
          latency_ns.clamped) = numbers[-4:]
-        return Tally(Ended(numbers[0]), *numbers[1:-4], latency_ns)
+        return Tally(*(Ended(numbers[0]), *numbers[1:-4], latency_ns))

@@ -47,7 +47,7 @@ def _load_hot() -> Engine:
     from xenrr.engine.hot import HotEngine
 
     try:
-        from xenrr.engine import _hot
+        import xenrr.engine._hot as _hot
     except ImportError as exc:
         missing = exc
     else:

@@ -69,6 +69,7 @@ struct rr_loop {
     int has_stamp;
     int now_fresh;          /* nothing happened since `now` was read */
     int timeout_touched;
+    int own_table;          /* the thread has its own table of descriptors */
     struct timeval old_timeout;
     struct sockaddr_storage peer;
     int64_t timeout_ns;     /* receive timeout of the socket now */
@@ -881,6 +882,43 @@ target_start(struct rr_loop *loop)
 
 /* ---- outside ---- */
 
+/* Leave the table of descriptors that all threads share: with it, each system call counts
+ * a reference to its file up and down. The new table holds what the loop needs and nothing
+ * else, so that no connection of another thread is kept open by it. */
+static void
+leave_shared_table(struct rr_loop *loop)
+{
+#if defined(RR_HAVE_CLOSE_RANGE)
+    int64_t keep[3];
+    int64_t swap;
+    int64_t from = 0;
+    int i, j;
+
+    keep[0] = loop->spec.fd;
+    keep[1] = loop->spec.stop_fd;
+    keep[2] = loop->spec.report_fd;
+    for (i = 0; i < 2; i++)
+        for (j = 0; j < 2 - i; j++)
+            if (keep[j] > keep[j + 1]) {
+                swap = keep[j];
+                keep[j] = keep[j + 1];
+                keep[j + 1] = swap;
+            }
+    if (syscall(SYS_close_range, (unsigned int) (keep[2] + 1), ~0u, RR_CLOSE_RANGE_UNSHARE)
+        != 0)
+        return;
+    loop->own_table = 1;
+    for (i = 0; i < 3; i++) {
+        if (keep[i] > from)
+            syscall(SYS_close_range, (unsigned int) from, (unsigned int) (keep[i] - 1), 0u);
+        if (keep[i] >= from)
+            from = keep[i] + 1;
+    }
+#else
+    (void) loop;
+#endif
+}
+
 static int
 prepare_socket(struct rr_loop *loop)
 {
@@ -948,6 +986,8 @@ rr_run(struct rr_loop *loop, struct rr_tally *tally)
 
     if (!loop->prepared) {
         loop->prepared = 1;
+        if (loop->spec.own_thread)
+            leave_shared_table(loop);
         if (prepare_socket(loop) < 0)
             step = fail(loop, errno);
         else if (stop_asked(loop))
@@ -971,6 +1011,9 @@ rr_close(struct rr_loop *loop)
     if (loop->timeout_touched)
         setsockopt(loop->fd, SOL_SOCKET, SO_RCVTIMEO, &loop->old_timeout,
                    sizeof loop->old_timeout);
+    /* Only this table's entry: its port must not stay taken until the thread is gone. */
+    if (loop->own_table)
+        close(loop->fd);
     free(loop->in);
     free(loop->out);
     free(loop->starts);

@@ -60,6 +60,8 @@ struct rr_spec {
     /* Come back with RR_INTERRUPTED at every tick too: a signal that arrives between two
      * system calls interrupts none of them, and a caller on the main thread has to look. */
     int64_t return_at_ticks;
+    /* The calling thread may leave the process's table of descriptors. */
+    int64_t own_thread;
 };
 
 /* hot.py unpacks it as TALLY. */

@@ -20,8 +20,22 @@
 #define _NETBSD_SOURCE 1
 #endif
 
+/* For syscall(): the C library may not know close_range yet. */
+#if defined(__linux__) && !defined(_DEFAULT_SOURCE)
+#define _DEFAULT_SOURCE 1
+#endif
+
 #include <sys/types.h>
 #include <sys/socket.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
+
+/* Linux 5.9: closes a range, and gives the calling thread a table of its own for it. */
+#if defined(SYS_close_range)
+#define RR_HAVE_CLOSE_RANGE 1
+#define RR_CLOSE_RANGE_UNSHARE 2u
+#endif
 
 /* A peer that went away must not kill the process: either each send says so, or the
  * socket does (RR_NOSIGPIPE_OPTION). */

@@ -322,7 +322,8 @@ class TestAnswer:
         over = loop.create_future()
 
         def watch() -> None:
-            if work.read_interims() is None:
+            work.read_interims()
+            if work.over:
                 loop.remove_reader(work.report_fd)
                 _set_done(over)
 

@@ -2,9 +2,10 @@
 
 The loop on the thread owns the data connection while it runs and never waits for the GIL
 (house rules of ``engine.base``). Whoever started it holds two pipes: one byte into the stop
-pipe asks the loop to end, and the report pipe carries interim records out. The report
-pipe's end of file says that the loop is over, so one descriptor in a selector or an event
-loop is all that has to be watched.
+pipe asks the loop to end, and the report pipe carries interim records out. A record of
+zeros says that the loop is over, so one descriptor in a selector or an event loop is all
+that has to be watched. (Closing the pipe could not say it: the thread may have a table of
+descriptors of its own.)
 
 A loop that sits in a blocking receive does not see the stop pipe. ``release`` shuts the
 socket down for reading, which wakes it without a signal and without a timer in the timed
@@ -16,10 +17,17 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
+from dataclasses import replace
 
 from xenrr.engine.base import INTERIM_RECORD, TICK_NS, Engine, Interim, LoopSpec, Tally
 
 __all__ = ["RELEASE_AFTER_S", "LoopThread"]
+
+# The last record of a data phase.
+OVER = bytes(INTERIM_RECORD.size)
+# How long the thread waits before it tries again to write it into a full pipe.
+FULL_PIPE_S = 0.01
 
 # A running loop looks at the stop pipe at every tick. One that has not ended two ticks
 # after it was asked to is blocked and has to be released.
@@ -27,7 +35,7 @@ RELEASE_AFTER_S = 2 * TICK_NS / 1e9
 
 
 class LoopThread:
-    """Runs one data phase; start it, watch ``report_fd``, read ``result``.
+    """Runs one data phase; start it, watch ``report_fd`` until ``over``, read ``result``.
 
     Args:
         engine: What runs it.
@@ -38,7 +46,9 @@ class LoopThread:
     def __init__(self, engine: Engine, sock: socket.socket, spec: LoopSpec) -> None:
         self._engine = engine
         self._sock = sock
-        self._spec = spec
+        self._spec = replace(spec, own_thread=True)
+        self.over = False
+        self._abandoned = False
         self._tally: Tally | None = None
         self._error: BaseException | None = None
         self._partial = b""
@@ -49,25 +59,31 @@ class LoopThread:
         self._thread = threading.Thread(target=self._work, name="xenrr-loop", daemon=True)
 
     def start(self) -> None:
-        """Begin the data phase."""
+        """Begin the data phase.
+
+        Raises:
+            RuntimeError: This machine has no more threads.
+        """
         try:
             self._thread.start()
-        except RuntimeError:  # no more threads on this machine
-            os.close(self._report_write)
+        except RuntimeError:
+            self._close()
             raise
 
-    def read_interims(self) -> list[Interim] | None:
-        """Interim results that have come in; ``None`` once the loop is over."""
+    def read_interims(self) -> list[Interim]:
+        """Interim results that have come in; sets ``over`` when the loop has ended."""
         try:
             data = os.read(self.report_fd, 64 * INTERIM_RECORD.size)
         except BlockingIOError:
             return []
-        if not data:
-            return None
         data = self._partial + data
         whole = len(data) - len(data) % INTERIM_RECORD.size
         self._partial = data[whole:]
-        return [Interim(*fields) for fields in INTERIM_RECORD.iter_unpack(data[:whole])]
+        interims = [Interim(*fields) for fields in INTERIM_RECORD.iter_unpack(data[:whole])]
+        if interims and not interims[-1].elapsed_ns:
+            self.over = True
+            interims.pop()
+        return interims
 
     def stop(self) -> None:
         """Ask the loop to end at its next look; safe in a signal handler and when over."""
@@ -89,16 +105,20 @@ class LoopThread:
         Raises:
             BaseException: Whatever the engine raised.
         """
+        self._abandoned = True
         self._thread.join()
-        descriptors = (self.report_fd, self._stop_read, self._stop_write)
-        # A late stop() must not write into whatever gets these numbers next.
-        self.report_fd = self._stop_read = self._stop_write = -1
-        for descriptor in descriptors:
-            os.close(descriptor)
+        self._close()
         if self._error is not None:
             raise self._error
         assert self._tally is not None
         return self._tally
+
+    def _close(self) -> None:
+        descriptors = (self.report_fd, self._report_write, self._stop_read, self._stop_write)
+        # A late stop() must not write into whatever gets these numbers next.
+        self.report_fd = self._report_write = self._stop_read = self._stop_write = -1
+        for descriptor in descriptors:
+            os.close(descriptor)
 
     def _work(self) -> None:
         try:
@@ -107,4 +127,12 @@ class LoopThread:
         except BaseException as exc:  # carried over to the thread that asked
             self._error = exc
         finally:
-            os.close(self._report_write)
+            self._say_over()
+
+    def _say_over(self) -> None:
+        while not self._abandoned:
+            try:
+                os.write(self._report_write, OVER)
+                return
+            except BlockingIOError:
+                time.sleep(FULL_PIPE_S)

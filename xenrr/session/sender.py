@@ -342,13 +342,12 @@ class _DataPhase:
         while True:
             ready = {descriptor for descriptor, _ in waiter.poll(LOOK_S * 1000)}
             if self._loop.report_fd in ready:
-                interims = self._loop.read_interims()
-                if interims is None:
-                    return
-                for interim in interims:
+                for interim in self._loop.read_interims():
                     if interim.interval_transactions:
                         progress_s = time.monotonic()
                     self._keep(interim)
+                if self._loop.over:
+                    return
             now_s = time.monotonic()
             if control.sock.fileno() in ready:
                 # Either the results, early, or the peer is gone. Both end the watching.
