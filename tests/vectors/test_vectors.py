@@ -80,7 +80,8 @@ def test_there_are_vectors_of_every_dialect_and_message():
     assert kinds == {
         "CpuCalibrateRequest", "CpuCalibrateResponse", "DebugRequest", "DebugResponse",
         "ErrorResponse", "OmniRequest", "OmniResponse", "OmniResults", "PassphraseRequest",
-        "RRRequest", "RRResponse", "RRResults", "SysinfoRequest", "SysinfoResponse"}
+        "RRRequest", "RRResponse", "RRResults", "SysinfoRequest", "SysinfoResponse",
+        "UnknownRequest"}
 
 
 def test_a_passphrase_and_the_next_request_in_one_chunk():
