@@ -19,6 +19,8 @@ FACTORS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "k": 10**3, "m": 10**6, "g"
 # "m" counts as minutes only next to another part ("1m0s", "1h5m").
 SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
            "d": 86400.0}
+# More is no quantity, and int() and float() have limits of their own.
+MAX_DIGITS = 30
 BIT_PREFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 
 
@@ -32,9 +34,10 @@ def parse_number(text: str, what: str = "number") -> float:
     Raises:
         SpecError: It is something else.
     """
-    if not _is_number(text.strip()):
+    word = text.strip()
+    if not _is_number(word):
         raise SpecError(f"{what}: {text!r} is not a number")
-    return float(text)
+    return float(word)
 
 
 def parse_count(text: str, what: str = "number") -> int:
@@ -146,7 +149,7 @@ def format_rate(rate_tps: float) -> str:
 def _is_number(text: str) -> bool:
     digits = text[1:] if text[:1] in ("-", "+") else text
     whole = digits.replace(".", "", 1)
-    return whole.isascii() and whole.isdigit()
+    return whole.isascii() and whole.isdigit() and len(whole) <= MAX_DIGITS
 
 
 def _without_factor(text: str) -> tuple[str, int]:

@@ -80,6 +80,13 @@ def _guarded(program: str, command: Callable[[Sequence[str]], int],
             write_out(end.out)
             write_err(end.err)
             return end.exit_code
+    except KeyboardInterrupt:
+        from signal import SIGINT
+
+        from xenrr.netperf.interrupts import die_of
+
+        die_of(SIGINT)
+        return CODE_FAILED
     except StdoutGone:
         # The interpreter flushes once more on its way out; that has to be quiet too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -26,10 +26,15 @@ class Ending(CommandError):
         self.err = err
 
 
-def not_yet(what: str) -> Ending:
-    """Something netperf has and xenrr has not; going on would measure something else."""
-    return Ending(CODE_FAILED, err=f"netperf: {what} is not there yet in xenrr; nothing was "
-                                   "measured\n")
+def not_yet(what: str, instead: str = "") -> Ending:
+    """Something netperf has and xenrr has not; going on would measure something else.
+
+    Args:
+        what: The missing thing.
+        instead: Rest of the sentence, from its semicolon on.
+    """
+    return Ending(CODE_FAILED, err=f"netperf: {what} is not there yet in xenrr, nothing was "
+                                   f"measured{instead}\n")
 
 
 def bad_level() -> Ending:

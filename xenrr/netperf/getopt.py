@@ -21,6 +21,9 @@ NUMBER_IF_NEXT = "number if next"
 # -k, -o and -O of a test: the next argument is the value unless it starts with a dash.
 WORD_IF_NEXT = "word if next"
 
+# int() refuses some thousands of digits; no level or switch has more than these.
+MAX_DIGITS = 18
+
 
 class Mistake:
     """An option that does not exist, or one without its value, in getopt's words.
@@ -89,7 +92,8 @@ class Scanner:
         if kind is None:
             return Mistake(f"{self._program}: unrecognized option '--{name}'", True)
         if equals and kind == FLAG:
-            return Mistake(f"{self._program}: option '--{name}' doesn't allow an argument", True)
+            return Mistake(f"{self._program}: option '--{name}' doesn't allow an argument",
+                           True)
         if equals:
             return name, attached
         if kind == VALUE and not self._todo:
@@ -125,4 +129,4 @@ def leading_integer(text: str) -> int:
     sign = word[:1] if word[:1] in ("-", "+") else ""
     digits = word[len(sign):]
     digits = digits[:len(digits) - len(digits.lstrip("0123456789"))]
-    return int(sign + digits) if digits else 0
+    return int(sign + digits[:MAX_DIGITS]) if digits else 0

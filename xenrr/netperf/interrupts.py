@@ -16,9 +16,16 @@ TYPE_CHECKING = False  # typing's constant without the cost of importing typing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Interrupts"]
+__all__ = ["Interrupts", "die_of"]
+
 
 SIGNALS = (signal.SIGINT, signal.SIGALRM)
+
+
+def die_of(number: int) -> None:
+    """End this process by a signal, so that whoever started it sees which."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 class Interrupts:
@@ -52,9 +59,13 @@ class Interrupts:
             stop()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._stop is None or (self.asked and number == signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
-        self.asked = True
-        self._stop()
+        if self._stop is None:
+            # A shell starts background jobs with SIGINT ignored; that stays so until there
+            # is something to print.
+            if self._before[signal.Signals(number)] != signal.SIG_IGN:
+                die_of(number)
+        elif self.asked and number == signal.SIGINT:
+            die_of(number)
+        else:
+            self.asked = True
+            self._stop()

@@ -59,7 +59,7 @@ def run_client(options: ClientOptions) -> int:
     write_err("".join(options.remarks))
     _talk(options, "".join(options.notices))
     if options.test in LATER_TESTS:
-        raise not_yet(f"the test {options.test} (there are {' and '.join(TITLES)}, with -t)")
+        raise not_yet(f"the test {options.test}", f"; there are -t {' and -t '.join(TITLES)}")
     selection = _selection(options)
     with Interrupts() as interrupts:
         control = ControlEnds(options)
@@ -86,7 +86,8 @@ def run_client(options: ClientOptions) -> int:
                 raise _ending_of(exc, control) from exc
             except OSError as exc:
                 raise messages.no_data_connection(exc) from exc
-    _talk(options, _results(Outcome(options, ends, tuple(runs), width), selection))
+            # Before the session is closed: a target that is slow to let go delays nothing.
+            _talk(options, _results(Outcome(options, ends, tuple(runs), width), selection))
     if runs[-1].error:
         write_err(f"netperf: {runs[-1].error}\n")
         return CODE_FAILED
@@ -177,8 +178,9 @@ def _results(outcome: Outcome, selection: Selection) -> str:
     elif options.form == HUMAN:
         text = human_text(selection, outcome)
     else:
-        missed = outcome.width is not None and outcome.width >= options.confidence_width
-        text = (warning(outcome.width) if missed and outcome.width else "") + rr_table(outcome)
+        width = 0.0 if outcome.width is None else outcome.width
+        missed = outcome.width is not None and width >= options.confidence_width
+        text = (warning(width) if missed else "") + rr_table(outcome)
     if options.percentiles is not None:
         text += percentile_lines(outcome, options.percentiles)
     return text

@@ -1,0 +1,222 @@
+"""The client's course of things over a fake session: streams, order, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+
+import pytest
+
+from xenrr.errors import ConnectionLost, EngineUnavailable, PeerRefused, RemoteProtocolError
+from xenrr.results.record import Run
+
+RR = "-H 127.0.0.1 -t TCP_RR"
+TITLE = "MIGRATED TCP REQUEST/RESPONSE TEST from "
+
+
+def test_a_plain_run(netperf, records):
+    sender = records.FakeSender()
+    said = netperf(f"{RR} -l 1", sender)
+    assert (said.code, said.err) == (0, "")
+    lines = said.out.split("\n")
+    assert lines[0].startswith(TITLE) and len(lines) == 9 and lines[-1] == ""
+    assert lines[6].split() == ["16384", "131072", "1", "1", "1.00", "72016.00"]
+    assert sender.specs[0].duration_s == 1 and sender.closed == 1
+
+
+def test_remarks_and_notices_come_first(netperf):
+    said = netperf(f"{RR} -w 5 -v 0 -P 0 -- -x")
+    assert said.out == "Packet rate control is not compiled in.\n72016.00 \n"
+    assert (said.code, said.err) == (0, "netperf: invalid option -- 'x'\n")
+
+
+def test_interim_results_stand_between_header_and_table(netperf, records):
+    run = records.run(interims=(records.point(0.6, 0.6, 43210),))
+    said = netperf(f"{RR} -D 0.6 -v 0", records.FakeSender(run))
+    lines = said.out.splitlines()
+    assert [line.split()[0] for line in lines] == ["MIGRATED", "Interim", "Interim", "72016.00"]
+    assert "over 0.600 seconds" in lines[1] and "over 0.400 seconds" in lines[2]
+
+
+@pytest.mark.parametrize(("form", "first"), [
+    ("-o PROTOCOL", "Protocol"), ("-k PROTOCOL", "PROTOCOL=TCP"), ("-O PROTOCOL", "Protocol ")])
+def test_forms(netperf, form, first):
+    assert netperf(f"{RR} -v 0 -- {form}").out.splitlines()[1] == first
+
+
+def test_percentiles_follow_the_results(netperf):
+    said = netperf(f"{RR} -P 0 -v 0 --percentiles 99.9")
+    assert said.out == "72016.00 \n13.000  90.000  90.000\n"
+
+
+def test_json_and_nothing_else(netperf):
+    said = netperf(f"{RR} --json -i 3 -I 99,1 -- -D -k")
+    documents = [Run.from_plain(json.loads(line)) for line in said.out.splitlines()]
+    assert [run.transactions for run in documents] == [72016] * 3
+    assert documents[0].spec.nodelay and said.err == ""
+
+
+def test_confidence_stops_when_it_is_reached(netperf, records):
+    sender = records.FakeSender()
+    said = netperf(f"{RR} -i 10,4 -I 95,5 -v 0", sender)
+    assert len(sender.specs) == 4
+    assert "WARNING" not in said.out
+
+
+def test_confidence_not_reached_warns_above_the_table(netperf, records):
+    rates = [records.run(transactions=number) for number in (1000, 2000, 4000)]
+    said = netperf(f"{RR} -i 3 -P 0 -v 0", records.FakeSender(*rates))
+    lines = said.out.splitlines()
+    assert lines[0] == "!!! WARNING" and lines[-1] == "2333.33 " and said.code == 0
+    assert "WARNING" not in netperf(f"{RR} -i 3 -- -k", records.FakeSender(*rates)).out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGALRM])
+def test_a_signal_ends_the_test_with_full_output(netperf, records, number):
+    class Interrupted(records.FakeSender):
+        def stop(self):
+            super().stop()
+            return True
+
+        def run(self, spec, *, on_start=None, on_interim=None):
+            on_start()
+            os.kill(os.getpid(), number)
+            assert self.stopped == 1
+            return records.run(spec, ended="stopped")
+
+    before = signal.getsignal(number)
+    sender = Interrupted()
+    said = netperf(f"{RR} -P 0 -v 0 -i 3", sender)
+    assert (said.code, said.out, sender.stopped) == (0, "72016.00 \n", 1)
+    assert signal.getsignal(number) is before
+
+
+def test_from_another_thread_there_are_no_signals_to_take(netperf):
+    said = []
+    thread = threading.Thread(target=lambda: said.append(netperf(f"{RR} -P 0 -v 0")))
+    thread.start()
+    thread.join()
+    assert said[0].code == 0
+
+
+def test_a_peer_that_dies_midway_leaves_what_was_measured(netperf, records):
+    run = records.run(ended="peer", error="the peer ended the data connection")
+    said = netperf(f"{RR} -P 0 -v 0", records.FakeSender(run))
+    assert (said.code, said.out, said.err) == (
+        1, "72016.00 \n", "netperf: the peer ended the data connection\n")
+
+
+@pytest.mark.parametrize("when", ["connecting", "running"])
+@pytest.mark.parametrize(("error", "code", "out", "err"), [
+    (ConnectionLost("the peer closed the control connection"), 1, "",
+     "recv_response: partial response received: 0 bytes\n"),
+    (RemoteProtocolError("it said HTTP"), 1, "",
+     "netperf: what listens on 127.0.0.1 port 12865 does not talk like a netserver: "
+     "it said HTTP\n"),
+    (EngineUnavailable("the C engine does not load"), 1, "",
+     "netperf: the C engine does not load\n"),
+])
+def test_what_can_go_wrong(netperf, records, when, error, code, out, err):
+    sender = error if when == "connecting" else records.FakeSender(error)
+    said = netperf(f"{RR} -P 0", sender)
+    assert (said.code, said.out) == (code, out)
+    assert said.err.startswith(err)
+
+
+def test_a_reset_control_connection_says_so(netperf, records):
+    lost = ConnectionLost("the control connection broke")
+    lost.__cause__ = ConnectionResetError(104, "Connection reset by peer")
+    said = netperf(RR, records.FakeSender(lost))
+    assert said.code == 1 and said.out.startswith(TITLE)
+    assert said.err.startswith("recv_response: Connection reset by peer\n")
+
+
+@pytest.mark.parametrize(("omni", "code"), [(True, 255), (None, 255), (False, 1)])
+def test_remote_errors(netperf, records, omni, code):
+    sender = records.FakeSender(PeerRefused("the peer refused", 13))
+    sender.dialect.omni = omni
+    said = netperf(f"{RR} -P 0", sender)
+    assert (said.code, said.out) == (code, "netperf: remote error 13")
+    assert said.err == "Permission denied\nnetperf: the peer refused\n"
+
+
+def test_a_data_connection_that_fails(netperf, records):
+    said = netperf(f"{RR} -P 0", records.FakeSender(OSError(111, "Connection refused")))
+    assert (said.code, said.out, said.err) == (
+        1, "", "netperf: send_omni: connect_data_socket failed: Connection refused\n")
+
+
+def test_a_connection_that_fails(netperf):
+    said = netperf(f"{RR} -p 24020", ConnectionRefusedError(111, "Connection refused"))
+    assert (said.code, said.out) == (255, (
+        "establish control: are you sure there is a netserver listening on 127.0.0.1 at port "
+        "24020?\nestablish_control could not establish the control connection from 0.0.0.0 "
+        "port 0 address family AF_UNSPEC to 127.0.0.1 port 24020 address family AF_INET\n"))
+
+
+def test_an_unknown_test_is_found_out_after_connecting(netperf, records):
+    sender = records.FakeSender()
+    said = netperf("-H 127.0.0.1 -t TCP_RRX", sender)
+    assert (said.code, said.out, said.err) == (
+        1, "The test you requested (TCP_RRX) is unknown to this netperf.\n"
+           "Please verify that you have the correct test name, \n"
+           "and that test family has been compiled into this netperf.\n",
+        "netperf: did you mean TCP_RR?\n")
+    assert sender.closed == 1 and not sender.specs
+    refused = netperf("-H 127.0.0.1 -t FOO", ConnectionRefusedError(111, "refused"))
+    assert refused.code == 255
+    assert netperf("-H 127.0.0.1 -t FOO", sender).err == ""
+
+
+@pytest.mark.parametrize("line", ["", "-t TCP_STREAM", "-t tcp_crr", "-t omni"])
+def test_tests_that_are_not_there_yet(netperf, line):
+    said = netperf(f"-H 127.0.0.1 {line}", AssertionError("nothing is to be connected to"))
+    assert (said.code, said.out) == (1, "")
+    assert "not there yet" in said.err and "-t TCP_RR" in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_datagrams_that_are_too_long(netperf, records):
+    sender = records.FakeSender()
+    said = netperf("-H 127.0.0.1 -t UDP_RR -P 0 -- -r 65508", sender)
+    assert (said.code, said.out, said.err, sender.specs) == (
+        1, "send_data: data send error: Message too long (errno 90)\n",
+        "netperf: send_omni: send_data failed: Message too long\n", [])
+    only_response = netperf("-H 127.0.0.1 -t UDP_RR -P 0 -- -r 1,65508", sender)
+    assert (only_response.code, only_response.out) == (1, "")
+    assert "response size" in only_response.err
+
+
+@pytest.mark.parametrize("sizes", ["0", "1,0", "-5", "3g", "x"])
+def test_sizes_that_would_hang(netperf, sizes):
+    said = netperf(f"{RR} -- -r {sizes}", AssertionError("nothing is to be connected to"))
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith("netperf: ") and said.err.count("\n") == 1
+
+
+def test_unknown_selectors_are_named_before_the_test(netperf, records):
+    said = netperf(f"{RR} -P 0 -- -k THROUGHPUT,P99_LATENCIE")
+    assert (said.code, said.out) == (0, "THROUGHPUT=72016.00\n")
+    assert said.err == ("netperf: there is no output selector P99_LATENCIE "
+                        "(did you mean P99_LATENCY?)\n")
+    sender = records.FakeSender()
+    assert netperf(f"{RR} -- -o bogus,THROUGHPUT", sender).code == 1
+    assert not sender.specs
+
+
+def test_messages_too_large_for_this_machine(netperf, records):
+    said = netperf(f"{RR} -P 0 -- -r 1g", records.FakeSender(MemoryError()))
+    assert said.code == 255 and "memory" in said.err
+
+
+def test_a_name_server_that_is_down(netperf, monkeypatch):
+    def getaddrinfo(*args):
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    said = netperf("-H somewhere -t TCP_RR")
+    assert said.code == 255
+    assert "getaddrinfo returned -3 Temporary failure in name resolution" in said.out

@@ -1,0 +1,91 @@
+"""``python -m xenrr.server`` as a process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from peers import (
+    LOOPBACK,
+    accepts,
+    clean_environment,
+    free_port,
+    running_xenrr_server,
+)
+
+from xenrr.results.record import TestSpec
+from xenrr.server import main
+from xenrr.session.sender import open_sender
+
+LIMIT_S = 60
+
+
+def test_main_takes_arguments(capsys):
+    assert main(["-V"]) == 0
+    assert capsys.readouterr().out == "Netperf version 2.7.0\n"
+
+
+@pytest.mark.parametrize("engine", ["pure", pytest.param("hot", marks=pytest.mark.c_engine)])
+def test_each_test_is_a_line_on_stderr(engine):
+    with running_xenrr_server("--engine", engine, "-L", LOOPBACK) as server:
+        with open_sender(server.host, server.port) as sender:
+            sender.run(TestSpec("TCP_RR", transactions=10))
+        server.process.send_signal(signal.SIGTERM)
+        out, err = server.process.communicate(timeout=LIMIT_S)
+        assert server.process.returncode == 0
+        assert out.startswith(f"Starting netserver with host '{LOOPBACK}' port '{server.port}'")
+        line, = (line for line in err.splitlines() if "TCP_RR" in line)
+        assert "10 transactions" in line and engine in line
+
+
+def test_a_client_finds_the_passphrase_right_or_wrong():
+    with running_xenrr_server("-Z", "word") as server:
+        for phrase, code in (("word", 0), ("other", 1), (None, 1)):
+            given = ["-Z", phrase] if phrase else []
+            done = subprocess.run(
+                [sys.executable, "-m", "xenrr.client", "-H", LOOPBACK, "-p", str(server.port),
+                 "-t", "TCP_RR", "-l", "-5", *given], capture_output=True, text=True,
+                env=clean_environment(), timeout=LIMIT_S, check=False)
+            assert done.returncode == code, done.stderr
+            assert ("recv_response: " in done.stderr) == bool(code)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
+def test_into_the_background():
+    port = free_port()
+    begun = subprocess.run(
+        [sys.executable, "-m", "xenrr.server", "-L", LOOPBACK, "-p", str(port)],
+        capture_output=True, text=True, env=clean_environment(), timeout=LIMIT_S, check=False)
+    # Both pipes were closed, or run() would not have come back: the child holds neither.
+    pid = listener_pid(port)
+    try:
+        assert (begun.returncode, begun.stderr) == (0, "")
+        assert begun.stdout.startswith("Starting netserver with host")
+        assert accepts(port)
+        assert os.getsid(pid) == pid
+        assert os.readlink(f"/proc/{pid}/cwd") == "/"
+        assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {os.devnull}
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    end_s = time.monotonic() + LIMIT_S
+    while accepts(port) and time.monotonic() < end_s:
+        time.sleep(0.02)
+    assert not accepts(port)
+
+
+def listener_pid(port):
+    """The process that was started with this port, found by its command line."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if b"xenrr.server" in words and str(port).encode() in words:
+                return int(entry.name)
+    raise AssertionError("the server has left no process behind")
+
+
