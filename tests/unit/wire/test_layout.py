@@ -89,6 +89,7 @@ def test_leftovers_decode_to_something():
     assert math.isnan(decoded(wire.FLOAT, garbage[:4]))
     assert decoded(Text(4), garbage[:4]) == "\ufffd" * 4
     assert decoded(Text(4), b"full") == "full"
+    assert decoded(Bytes(8), b"abc\0rest") == b"abc"
     assert decoded(Flags(Bits.ONE), garbage[:4]) == Bits.ONE
     assert decoded(REVERSED, garbage, family=4) == "255.255.255.255"
     assert decoded(REVERSED, garbage, family=77) == "255.255.255.255"

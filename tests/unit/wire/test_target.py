@@ -157,6 +157,16 @@ def test_the_rest_of_a_slow_xenrr_probe_is_skipped(early):
     assert target.next_event() == OmniRequest()
 
 
+def test_a_xenrr_sender_stays_one_when_it_asks_again():
+    target = TargetConnection()
+    for asker in ("xenrr", ""):
+        raw = encode_request(SysinfoRequest(asker=asker), XENRR)
+        target.receive_data(raw if not asker else raw[:256])
+        assert target.next_event() == SysinfoRequest(asker=asker)
+        assert target.dialect is XENRR
+        target.send(SysinfoResponse(",xenrr,1"))
+
+
 def test_a_request_after_a_quick_xenrr_probe_is_not_skipped():
     target = TargetConnection()
     target.receive_data(encode_request(SysinfoRequest(asker="xenrr"), XENRR)[:256])
