@@ -19,11 +19,8 @@ SELECTORS = ("THROUGHPUT,ELAPSED_TIME,LOCAL_BYTES_SENT,LOCAL_BYTES_RECVD,REMOTE_
              "REMOTE_BYTES_RECVD,REMOTE_RECV_CALLS,REMOTE_SEND_CALLS,RSS_SIZE,RSS_SIZE_END")
 
 
-@pytest.fixture(params=["hot", "pure"])
+@pytest.fixture(params=["pure", pytest.param("hot", marks=pytest.mark.c_engine)])
 def server(request):
-    marks = "c_engine" if request.param == "hot" else ""
-    if marks:
-        request.applymarker(pytest.mark.c_engine)
     with running_xenrr_server("--engine", request.param) as running:
         yield running
 
