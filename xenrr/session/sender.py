@@ -62,6 +62,8 @@ __all__ = ["Sender", "open_sender"]
 STALL_LIMIT_S = 60.0
 # How often a watched test is looked at when nothing happens.
 LOOK_S = 0.1
+# A target that was given up in the data phase is not waited for at length once more.
+GIVEN_UP_LIMIT_S = 2.0
 # How long the target may take to close the data connection after we have.
 DATA_CLOSE_LIMIT_S = 2.0
 # How often a counted test reports when nobody asked for interim results.
@@ -190,7 +192,7 @@ class Sender:
             self._control.sock.close()
         else:
             try:
-                results = self._results(spec, classic)
+                results = self._results(spec, classic, phase.given_up is not None)
             except (ConnectionLost, PeerRefused, RemoteProtocolError) as exc:
                 error = error or f"no results from the target: {exc}"
         remote_facts = agreed.sockets
@@ -277,8 +279,10 @@ class Sender:
         while not self._stop_asked and (left_s := end_s - time.monotonic()) > 0:
             time.sleep(min(left_s, LOOK_S))
 
-    def _results(self, spec: TestSpec, classic: bool) -> OmniResults | RRResults:
-        limit_s = self._control.response_limit_s
+    def _results(
+        self, spec: TestSpec, classic: bool, given_up: bool
+    ) -> OmniResults | RRResults:
+        limit_s = GIVEN_UP_LIMIT_S if given_up else self._control.response_limit_s
         if classic and spec.is_datagram and spec.duration_s is not None:
             limit_s += PAD_TIME_S  # it answers at its alarm, not before
         answer = self._control.results(limit_s)
