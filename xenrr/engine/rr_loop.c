@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -889,6 +890,7 @@ static void
 leave_shared_table(struct rr_loop *loop)
 {
 #if defined(RR_HAVE_CLOSE_RANGE)
+    sigset_t signals;
     int64_t keep[3];
     int64_t swap;
     int64_t from = 0;
@@ -908,6 +910,15 @@ leave_shared_table(struct rr_loop *loop)
         != 0)
         return;
     loop->own_table = 1;
+    /* A signal taken here would write to Python's wake-up descriptor, which this table
+     * lacks; another thread is to take it. Those of a crash stay as they are. */
+    sigfillset(&signals);
+    sigdelset(&signals, SIGSEGV);
+    sigdelset(&signals, SIGBUS);
+    sigdelset(&signals, SIGFPE);
+    sigdelset(&signals, SIGILL);
+    sigdelset(&signals, SIGABRT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
     for (i = 0; i < 3; i++) {
         if (keep[i] > from)
             syscall(SYS_close_range, (unsigned int) from, (unsigned int) (keep[i] - 1), 0u);
