@@ -55,9 +55,9 @@ hot_run(PyObject *module, PyObject *argument)
         if (status == RR_INTERRUPTED && PyErr_CheckSignals() < 0)
             goto done;
     } while (status == RR_INTERRUPTED);
-    result = Py_BuildValue("y#y#", (const char *) &tally, (Py_ssize_t) sizeof tally,
-                           (const char *) counts,
-                           (Py_ssize_t) (RR_COUNTS * sizeof *counts));
+    result =
+        Py_BuildValue("y#y#", (const char *) &tally, (Py_ssize_t) sizeof tally,
+                      (const char *) counts, (Py_ssize_t) (RR_COUNTS * sizeof *counts));
 done:
     rr_close(loop);
     PyMem_Free(counts);
@@ -84,8 +84,15 @@ static PyModuleDef_Slot hot_slots[] = {
 };
 
 static struct PyModuleDef hot_module = {
-    PyModuleDef_HEAD_INIT, "_hot", "The transaction loop in C.", 0,
-    hot_methods, hot_slots, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT,
+    "_hot",
+    "The transaction loop in C.",
+    0,
+    hot_methods,
+    hot_slots,
+    NULL,
+    NULL,
+    NULL,
 };
 
 PyMODINIT_FUNC

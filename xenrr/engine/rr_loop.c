@@ -99,10 +99,11 @@ struct rr_loop {
 };
 
 /* RR_COUNTS follows from the layout: (highest / 2048).bit_length() + 2 halves. */
-typedef char counts_fit[(RR_HIGHEST_NS >> (RR_SUB_BUCKET_BITS + 31)) == 0
-                                && RR_COUNTS == (31 + 2) * (1 << (RR_SUB_BUCKET_BITS - 1))
-                            ? 1
-                            : -1];
+typedef char
+    counts_fit[(RR_HIGHEST_NS >> (RR_SUB_BUCKET_BITS + 31)) == 0
+                       && RR_COUNTS == (31 + 2) * (1 << (RR_SUB_BUCKET_BITS - 1))
+                   ? 1
+                   : -1];
 
 static inline int64_t
 clock_ns(void)
@@ -136,9 +137,11 @@ bit_length(uint64_t value)
 static inline size_t
 counts_index(int64_t value_ns)
 {
-    int shift = bit_length((uint64_t) (value_ns | (SUB_BUCKETS - 1))) - RR_SUB_BUCKET_BITS;
+    int shift =
+        bit_length((uint64_t) (value_ns | (SUB_BUCKETS - 1))) - RR_SUB_BUCKET_BITS;
 
-    return (size_t) (((int64_t) shift << (RR_SUB_BUCKET_BITS - 1)) + (value_ns >> shift));
+    return (size_t) (((int64_t) shift << (RR_SUB_BUCKET_BITS - 1))
+                     + (value_ns >> shift));
 }
 
 static int64_t
@@ -308,7 +311,8 @@ set_timeout(struct rr_loop *loop, int64_t timeout_ns)
     if (timeout_ns == loop->timeout_ns)
         return 0;
     time.tv_sec = (time_t) (timeout_ns / NS_PER_SECOND);
-    time.tv_usec = (suseconds_t) ((timeout_ns % NS_PER_SECOND + NS_PER_US - 1) / NS_PER_US);
+    time.tv_usec =
+        (suseconds_t) ((timeout_ns % NS_PER_SECOND + NS_PER_US - 1) / NS_PER_US);
     if (time.tv_usec >= NS_PER_SECOND / NS_PER_US) {
         time.tv_sec++;
         time.tv_usec = 0;
@@ -488,8 +492,8 @@ static enum step
 heard_nothing(struct rr_loop *loop)
 {
     loop->now = clock_ns();
-    if (loop->spec.datagram && loop->spec.loss_timeout_ns > 0 && loop->tally.in_flight > 0
-        && loop->now < loop->deadline
+    if (loop->spec.datagram && loop->spec.loss_timeout_ns > 0
+        && loop->tally.in_flight > 0 && loop->now < loop->deadline
         && loop->now - loop->last_heard >= loop->spec.loss_timeout_ns)
         return lose_window(loop);
     return tick_if_due(loop);
@@ -587,7 +591,8 @@ sender_sprint(struct rr_loop *loop, int64_t budget)
     struct rr_tally *tally = &loop->tally;
     const int64_t request_bytes = loop->spec.request_bytes;
     const int64_t response_bytes = loop->spec.response_bytes;
-    const size_t want = (size_t) (loop->spec.datagram ? loop->in_limit : response_bytes);
+    const size_t want =
+        (size_t) (loop->spec.datagram ? loop->in_limit : response_bytes);
     const int64_t due = loop->due;
     int64_t head = loop->head;
     int64_t done = 0;
@@ -852,8 +857,9 @@ static enum step
 target_step(struct rr_loop *loop)
 {
     if (loop->send_left > 0) {
-        ssize_t put = send(loop->fd, loop->out,
-                           (size_t) least(loop->send_left, loop->out_limit), RR_SEND_FLAGS);
+        ssize_t put =
+            send(loop->fd, loop->out, (size_t) least(loop->send_left, loop->out_limit),
+                 RR_SEND_FLAGS);
         enum step step = response_sent(loop, put, errno);
 
         return step == BLOCKED ? wait_for_room(loop, 0) : step;
@@ -906,7 +912,8 @@ leave_shared_table(struct rr_loop *loop)
                 keep[j] = keep[j + 1];
                 keep[j + 1] = swap;
             }
-    if (syscall(SYS_close_range, (unsigned int) (keep[2] + 1), ~0u, RR_CLOSE_RANGE_UNSHARE)
+    if (syscall(SYS_close_range, (unsigned int) (keep[2] + 1), ~0u,
+                RR_CLOSE_RANGE_UNSHARE)
         != 0)
         return;
     loop->own_table = 1;
@@ -921,7 +928,8 @@ leave_shared_table(struct rr_loop *loop)
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     for (i = 0; i < 3; i++) {
         if (keep[i] > from)
-            syscall(SYS_close_range, (unsigned int) from, (unsigned int) (keep[i] - 1), 0u);
+            syscall(SYS_close_range, (unsigned int) from, (unsigned int) (keep[i] - 1),
+                    0u);
         if (keep[i] >= from)
             from = keep[i] + 1;
     }
