@@ -9,6 +9,7 @@ PIP = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 SOURCES = pyproject.toml $(wildcard xenrr/engine/*.c xenrr/engine/*.h)
 TESTS ?= tests
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench clean
@@ -41,8 +42,8 @@ check: $(VENV)/installed-dev ## ruff, mypy strict, clang-format, layers
 	$(VENV)/bin/clang-format --dry-run --Werror xenrr/engine/*.c xenrr/engine/*.h
 	$(VENV)/bin/python -m pytest -q tests/unit/test_layers.py
 
-bench: $(VENV)/installed-test ## benchmarks of single operations
-	$(VENV)/bin/python -m pytest -q benchmarks
+bench: $(VENV)/installed ## one flow beside netperf and the bare system calls
+	$(VENV)/bin/python -m benchmarks.rr $(BENCH_ARGS)
 
 clean: ## remove what these commands made
 	rm -rf .venv* build dist xenrr.egg-info .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -21,11 +22,26 @@ def lacking(kind: str, reason: str) -> None:
     pytest.skip(reason)
 
 
+@functools.lru_cache(maxsize=None)
+def no_c_engine() -> str:
+    """Why the C engine does not load here; empty when it does."""
+    from xenrr.engine.load import load_engine
+    from xenrr.errors import EngineUnavailable
+
+    try:
+        load_engine("hot")
+    except EngineUnavailable as exc:
+        return str(exc)
+    return ""
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("peer"):
         for program in mark.args:
             if find_program(program) is None:
                 lacking("peer", f"no {program} on PATH")
+    if item.get_closest_marker("c_engine") and (why := no_c_engine()):
+        lacking("c_engine", why)
     if item.get_closest_marker("lab") and not (
             sys.platform == "linux" and os.geteuid() == 0):
         lacking("lab", "a lab needs Linux and root")

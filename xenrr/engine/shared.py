@@ -11,6 +11,7 @@ never found.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import os
@@ -21,6 +22,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from xenrr.errors import EngineUnavailable
@@ -118,7 +120,7 @@ def cache_directory() -> Path:
     except (OSError, RuntimeError):  # RuntimeError: there is no home directory
         usable = False
     if not usable:
-        return Path(tempfile.mkdtemp(prefix="xenrr-"))
+        return _private_directory()
     _refuse_foreign(directory)
     return directory
 
@@ -191,6 +193,13 @@ def load_shared(directory: Path | None = None) -> SharedLibrary:
         return SharedLibrary(path)
     except (OSError, AttributeError) as exc:
         raise EngineUnavailable(f"{path} does not load: {exc}") from exc
+
+
+@cache
+def _private_directory() -> Path:
+    made = Path(tempfile.mkdtemp(prefix="xenrr-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def _command(compiler: list[str]) -> list[str]:
