@@ -22,7 +22,7 @@ def lacking(kind: str, reason: str) -> None:
     pytest.skip(reason)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def no_c_engine() -> str:
     """Why the C engine does not load here; empty when it does."""
     from xenrr.engine.load import load_engine
