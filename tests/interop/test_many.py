@@ -28,8 +28,10 @@ def open_files(pid: int) -> int:
 async def batch(port: int) -> list[xenrr.Run]:
     async def one(number: int) -> xenrr.Run:
         async with xenrr.connect("127.0.0.1", port, timeout_s=60) as sender:
+            # 200 Python loops on a busy machine: a slow answer is not a lost one.
             return await sender.run(
-                xenrr.TestSpec(("TCP_RR", "UDP_RR")[number % 2], transactions=50))
+                xenrr.TestSpec(("TCP_RR", "UDP_RR")[number % 2], transactions=50,
+                               loss_timeout_s=60))
 
     return await asyncio.gather(*(one(number) for number in range(SENDERS)))
 

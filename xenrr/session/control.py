@@ -23,6 +23,9 @@ __all__ = ["PROBE_SILENCE_S", "RESPONSE_LIMIT_S", "ControlConnection", "open_con
 PROBE_SILENCE_S = 0.25
 # netperf waits this long for any response (netperf src/netlib.c, recv_response_timed_n).
 RESPONSE_LIMIT_S = 120.0
+# A netserver answers the first message at once. Other services may wait for ever for a line
+# end or a login, and whoever mistyped a port should not wait two minutes to hear of it.
+IDENTIFY_LIMIT_S = 20.0
 # netperf waits up to 60 s for the server to close; a server that does not is no reason to
 # keep a person waiting who has the results already.
 CLOSE_LIMIT_S = 2.0
@@ -118,7 +121,7 @@ class ControlConnection:
         self._send(self._codec.start())
         if not self._codec.passphrase_sent and not self._readable(silence_s):
             self._send(self._codec.probe_silent())
-        event = self._next(self.response_limit_s)
+        event = self._next(min(self.response_limit_s, IDENTIFY_LIMIT_S))
         assert isinstance(event, PeerIdentified), event
 
     def request(self, message: Request) -> object:

@@ -316,7 +316,8 @@ def test_two_hundred_senders_at_once() -> None:
         async with serving() as server:
             return await asyncio.gather(*(
                 measured(server.port, TestSpec(("TCP_RR", "UDP_RR")[number % 2],
-                                               transactions=20), timeout_s=30)
+                                               transactions=20, loss_timeout_s=60),
+                         timeout_s=30)
                 for number in range(200)))
 
     assert [done.transactions for done in run(body())] == [20] * 200
