@@ -11,7 +11,8 @@ Rules that both keep:
   (SO_RCVTIMEO) costs a kernel timer per wait, 2 to 4 % of a loopback round trip, and
   polling before each receive costs 7 to 10 %. So a sender keeps a timeout of ``TICK_NS``
   only while round trips are slow (mean above ``SLOW_ROUND_TRIP_NS``) or the end of the
-  test is less than two ticks away, where it is the time that is left.
+  test is less than two ticks away, where it is the time that is left. A UDP sender that
+  looks for losses always has one: nothing else ends its wait for a lost datagram.
 * **Time is checked at every transaction, the rest at ticks.** At least every ``TICK_NS``
   a sender polls the stop descriptor and re-decides its timeout. A target reads no clock
   while it runs; it polls the stop descriptor every ``TARGET_POLL`` transactions.
@@ -165,7 +166,7 @@ class Tally:
         malformed: UDP: datagrams of another size than asked for; they count for nothing.
         bytes_sent, bytes_received, send_calls, recv_calls: All of the data phase.
         interims_dropped: Interim records that did not fit into the report pipe.
-        leftover_bytes: TCP sender: bytes of a response that was cut off by the end.
+        leftover_bytes: TCP sender: bytes already received of responses that stay in flight.
         latency_ns: Round trip of every transaction (sender); empty at the target.
     """
 
