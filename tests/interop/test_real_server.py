@@ -57,7 +57,9 @@ def test_timed_and_counted(netserver, engine, host, test, request_bytes, respons
     run = measured(netserver, host, test, "-l", length, "--engine", engine, specific=sizes)
     check(run)
     assert run.engine == engine
-    assert run.elapsed_s == pytest.approx(float(length), abs=0.3)
+    # No upper bound: a machine that is busy or stolen from makes any run longer.
+    assert run.ended == "time"
+    assert run.elapsed_s >= float(length)
     assert run.rate_tps > 50
     run = measured(netserver, host, test, "-l", "-1000", "--engine", engine, specific=sizes)
     check(run)
