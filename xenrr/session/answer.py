@@ -254,7 +254,10 @@ class TestAnswer:
         kind = socket.SOCK_DGRAM if wanted.datagram else socket.SOCK_STREAM
         sock = socket.socket(family, kind)
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if not wanted.datagram:
+                # For a port that was in use a moment ago. Not for UDP: there the system
+                # gives one free port to several sockets that all say so.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             apply_options(sock, send_buffer=wanted.send_buffer,
                           receive_buffer=wanted.receive_buffer, nodelay=wanted.nodelay)
             _bind_somewhere(sock, wanted.address or ANY_ADDRESS[family], wanted.port)
