@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ SENDERS = 200
 BATCHES = 3
 # The allocator keeps some of what it was given back; 200 leaked sessions would be more.
 KEPT_KB = 8 * 1024
+CLOSE_LIMIT_S = 20.0
 
 
 def resident_kb(pid: int) -> int:
@@ -48,5 +50,9 @@ def test_two_hundred_at_once_leave_nothing_behind(xenrr_server) -> None:
         del runs
         gc.collect()
         memory.append(resident_kb(pid))
-    assert open_files(pid) == files
+    # The server closes its ends a moment after the senders have closed theirs.
+    give_up_s = time.monotonic() + CLOSE_LIMIT_S
+    while open_files(pid) > files and time.monotonic() < give_up_s:
+        time.sleep(0.05)
+    assert open_files(pid) <= files
     assert memory[-1] <= memory[0] + KEPT_KB, memory
