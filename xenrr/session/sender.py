@@ -26,7 +26,6 @@ from xenrr.results.record import (
     SECOND_NS,
     InterimPoint,
     Run,
-    SocketFacts,
     TargetTally,
     TestSpec,
 )
@@ -174,13 +173,13 @@ class Sender:
             agreed, classic = self._agree(spec, sock)
             self._connect(sock, spec, agreed.data_port)
             self._pause(spec.wait_s)
-            facts = socket_facts(sock, buffers, mss_of(sock))
+            mss = mss_of(sock)
             local, remote = sock.getsockname(), sock.getpeername()
             phase = _DataPhase(self, sock, spec, on_interim)
             if on_start is not None:
                 on_start()
             tally = phase.run()
-            facts = _with_end(facts, sock)
+            facts = socket_facts(sock, buffers, mss)
             drained = _finish(sock, spec, tally, classic)
         error = phase.error or _what_went_wrong(tally, spec)
         if error and not tally.transactions:
@@ -414,11 +413,6 @@ def _what_went_wrong(tally: Tally, spec: TestSpec) -> str:
     if tally.ended is Ended.ERROR:
         return f"the data connection failed {after}: {os.strerror(tally.errno)}"
     return ""
-
-
-def _with_end(facts: SocketFacts, sock: socket.socket) -> SocketFacts:
-    send_end, receive_end = buffer_sizes(sock)
-    return replace(facts, send_buffer_end=send_end, receive_buffer_end=receive_end)
 
 
 def _finish(sock: socket.socket, spec: TestSpec, tally: Tally, classic: bool) -> int:
