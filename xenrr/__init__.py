@@ -20,7 +20,14 @@ if TYPE_CHECKING:
         SpecError,
         XenrrError,
     )
-    from xenrr.results.record import InterimPoint, Run, SocketFacts, TargetTally, TestSpec
+    from xenrr.results.record import (
+        EndSpec,
+        InterimPoint,
+        Run,
+        SocketFacts,
+        TargetTally,
+        TestSpec,
+    )
     from xenrr.session.library import connect, measure, serve
     from xenrr.stats.histogram import Histogram
 
@@ -29,6 +36,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CommandError",
     "ConnectionLost",
+    "EndSpec",
     "EngineUnavailable",
     "Histogram",
     "InterimPoint",
@@ -50,6 +58,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "EndSpec": "xenrr.results.record",
     "Histogram": "xenrr.stats.histogram",
     "InterimPoint": "xenrr.results.record",
     "Run": "xenrr.results.record",

@@ -1,9 +1,21 @@
 """What an engine is: one blocking call that runs a whole data phase and times it.
 
 Two engines keep this contract. ``pure`` is the specification, in Python; ``hot`` is the
-same loop in C. Both pass ``tests/unit/engine/test_contract.py``.
+same loop in C. Both pass ``tests/unit/engine/test_contract*.py``.
 
-Rules that both keep:
+Three kinds of data phase, told by their spec: round trips on one connection
+(``LoopSpec``), a connection for every transaction (``ConnectSpec``), and data that flows
+one way (``StreamSpec``).
+
+Rules that all keep:
+
+* **Whoever measures has the deadline.** A sender, or the end that sends one way for a time,
+  looks at the clock after every call and stops by itself. The other end is stopped by an
+  end of file, an empty datagram, its count, or the stop descriptor.
+* **A call that blocks does so for ``TICK_NS`` at most or can be released from outside.**
+* Bytes of messages are never looked at.
+
+Rules of round trips:
 
 * **Nothing but the system calls, the clock and the histogram between two transactions.**
   One clock read ends a transaction and, without a burst, begins the next one.
@@ -30,25 +42,35 @@ import enum
 import struct
 from dataclasses import dataclass, field
 from socket import socket
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol, Union
 
 from xenrr.errors import LocalProtocolError
 from xenrr.stats.histogram import Histogram
+from xenrr.units import (
+    MAX_ALIGNMENT,
+    MAX_BLOCK_BYTES,
+    MAX_DATAGRAM_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_WIDTH,
+)
 
-__all__ = ["INTERIM_RECORD", "MAX_BURST", "MAX_DATAGRAM_BYTES", "MAX_MESSAGE_BYTES",
-           "SLOW_ROUND_TRIP_NS", "TARGET_POLL", "TICK_NS", "Ended", "Engine", "Interim",
-           "LoopSpec", "Role", "Tally"]
+__all__ = ["INTERIM_RECORD", "MAX_BURST", "SLOW_ROUND_TRIP_NS", "TARGET_POLL", "TICK_NS",
+           "AnySpec", "Buffers", "ConnectSpec", "Ended", "Engine", "Interim", "LoopSpec",
+           "Pace", "Role", "SocketOption", "StreamSpec", "Tally"]
 
 TICK_NS = 50_000_000
 SLOW_ROUND_TRIP_NS = 500_000
 TARGET_POLL = 1024
 
-# Sizes travel as signed 32-bit words (netperf src/netlib.h); UDP over IPv4 carries
-# 65535 - 20 - 8 bytes at the most.
-MAX_MESSAGE_BYTES = 2**31 - 1
-MAX_DATAGRAM_BYTES = 65507
+# All rings of an end together.
+MAX_RING_BYTES = 1 << 31
 # Start times of the requests in flight are kept: 8 bytes each.
 MAX_BURST = 1_000_000
+
+
+def _within(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise LocalProtocolError(f"{name} is {value}, it has to lie between {least} and {most}")
 
 
 class Role(enum.IntEnum):
@@ -61,9 +83,9 @@ class Role(enum.IntEnum):
 class Ended(enum.IntEnum):
     """Why a loop came back."""
 
-    TIME = 1        # the sender's duration is over
-    COUNT = 2       # the transactions asked for are done
-    PEER = 3        # end of file, or the empty datagram that ends a UDP test
+    TIME = 1        # the duration is over
+    COUNT = 2       # the transactions or bytes asked for are done
+    PEER = 3        # end of file or a reset, or the empty datagram that ends a UDP test
     STOPPED = 4     # the stop descriptor became readable
     IDLE = 5        # target: duration over and nothing heard for idle_end_ns
     LOST = 6        # UDP sender: MAX_SILENCES timeouts in a row, the peer is gone
@@ -71,8 +93,71 @@ class Ended(enum.IntEnum):
 
 
 @dataclass(frozen=True)
+class Buffers:
+    """Memory that messages are sent from and received into.
+
+    Calls go round a ring of ``width`` buffers, each of which begins ``offset`` bytes behind
+    a multiple of ``alignment``, as netperf's do (src/netlib.c, allocate_buffer_ring()).
+
+    Attributes:
+        send_width, receive_width: Buffers in each ring, 1 to ``MAX_WIDTH``.
+        send_alignment, receive_alignment: In bytes; 0 and 1 mean anywhere.
+        send_offset, receive_offset: In bytes.
+        fill: What the send buffers hold, repeated; empty for the engine's own text.
+    """
+
+    send_width: int = 1
+    receive_width: int = 1
+    send_alignment: int = 8
+    receive_alignment: int = 8
+    send_offset: int = 0
+    receive_offset: int = 0
+    fill: bytes = b""
+
+    def __post_init__(self) -> None:
+        for kind in ("send", "receive"):
+            _within(f"{kind}_width", getattr(self, f"{kind}_width"), 1, MAX_WIDTH)
+            for name in (f"{kind}_alignment", f"{kind}_offset"):
+                _within(name, getattr(self, name), 0, MAX_ALIGNMENT)
+
+    def check(self, send_bytes: int, receive_bytes: int) -> None:
+        """Refuse rings of more than ``MAX_RING_BYTES`` bytes."""
+        whole = (self.send_width * (send_bytes + self.send_alignment + self.send_offset)
+                 + self.receive_width
+                 * (receive_bytes + self.receive_alignment + self.receive_offset))
+        _within("the size of all buffers", whole, 0, MAX_RING_BYTES)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A brake: at most ``burst`` units (transactions, or sends) every ``interval_ns``.
+
+    After every ``burst`` units the loop sleeps until the interval they began in is over;
+    intervals follow each other without drift. 0 for both: no brake. A sleeping loop still
+    ends at its deadline and looks at the stop descriptor.
+    """
+
+    interval_ns: int = 0
+    burst: int = 0
+
+    def __post_init__(self) -> None:
+        _within("interval_ns", self.interval_ns, 0, 1 << 62)
+        _within("burst", self.burst, 0, MAX_MESSAGE_BYTES)
+        if bool(self.interval_ns) != bool(self.burst):
+            raise LocalProtocolError("a pace needs both an interval and a burst")
+
+
+class SocketOption(NamedTuple):
+    """One setsockopt call: ``value`` is at most 16 bytes in native order."""
+
+    level: int
+    name: int
+    value: bytes
+
+
+@dataclass(frozen=True)
 class LoopSpec:
-    """What one data phase is to do.
+    """Round trips on one connection.
 
     Attributes:
         role: Which end to play.
@@ -94,6 +179,9 @@ class LoopSpec:
             one, every system call counts references to its file, 1 to 2 % of a loopback
             round trip. Whatever the thread still wants to say has to go through
             ``report_fd``, because closing anything there is seen by nobody.
+        buffers: Rings larger than one buffer are for messages up to 1 MiB.
+        pace: Unit: one transaction. A target that is given one brakes its responses.
+        plain_write: Send with write() instead of send().
     """
 
     role: Role
@@ -107,27 +195,164 @@ class LoopSpec:
     idle_end_ns: int = 0
     loss_timeout_ns: int = 0
     own_thread: bool = False
+    buffers: Buffers = Buffers()
+    pace: Pace = Pace()
+    plain_write: bool = False
 
     # Timeouts in a row after which a UDP sender gives up with Ended.LOST.
     MAX_SILENCES: ClassVar[int] = 10
 
     def __post_init__(self) -> None:
         limit = MAX_DATAGRAM_BYTES if self.datagram else MAX_MESSAGE_BYTES
-        for name in ("request_bytes", "response_bytes"):
-            if not 1 <= getattr(self, name) <= limit:
-                raise LocalProtocolError(
-                    f"{name} is {getattr(self, name)}, it has to lie between 1 and {limit}")
-        if not 0 <= self.burst <= MAX_BURST:
-            raise LocalProtocolError(f"burst is {self.burst}, at most {MAX_BURST} are possible")
+        _within("request_bytes", self.request_bytes, 1, limit)
+        _within("response_bytes", self.response_bytes, 1, limit)
+        _within("burst", self.burst, 0, MAX_BURST)
         for name in ("duration_ns", "transactions", "interim_ns", "idle_end_ns",
                      "loss_timeout_ns"):
-            if not 0 <= getattr(self, name) < 1 << 62:
-                raise LocalProtocolError(f"{name} is out of range: {getattr(self, name)}")
+            _within(name, getattr(self, name), 0, 1 << 62)
 
 
-# elapsed_ns, interval_ns, transactions, interval_transactions, p50_ns, p99_ns, max_ns as
-# native unsigned 64-bit numbers: 56 bytes, below PIPE_BUF, so one write is never torn.
-INTERIM_RECORD = struct.Struct("=7Q")
+@dataclass(frozen=True)
+class ConnectSpec:
+    """A TCP connection for every transaction: TCP_CRR, and TCP_CC without any data.
+
+    Sender: make a socket, set ``options``, bind it to the next port of ``ports``, connect
+    to ``destination``, send the request if it has bytes, read the response if it has, and
+    read on to the end of file that the target's close brings; close. With ``close_first``
+    it shuts down for writing before it waits for that end. A sample is the time from before
+    the socket is made until after it is closed, like netperf's. A port that is taken is
+    passed over; when a whole round of ports was taken, that is an error (EADDRNOTAVAIL).
+    Connections that the deadline cuts off stay in ``in_flight``.
+
+    Target: accept, read the request if it has bytes, send the response if it has, close; in
+    a TCP_CC it just closes. A connection that ends early or breaks is not a transaction, and
+    the next one is accepted. With ``close_first`` it reads to the sender's end of file
+    before it closes. A sender that connects and then says nothing holds it up for
+    ``IDLE_CONNECTION_NS`` at most.
+
+    The socket given to ``Engine.run`` is the listener at the target; at the sender it is
+    ``None``.
+
+    Attributes:
+        role: Which end to play.
+        request_bytes, response_bytes: 0 to ``MAX_MESSAGE_BYTES``.
+        duration_ns: Sender: how long to run, 0 for no limit.
+        transactions: How many to run, 0 for no limit.
+        interim_ns, own_thread, buffers, pace: As in ``LoopSpec``; the unit of the pace is a
+            connection.
+        destination: Sender: address to connect to, ``(host, port)`` or
+            ``(host, port, flow, scope)``, numeric.
+        source: Sender: local address, empty for any.
+        ports: Sender: lowest and highest local port; ``(0, 0)`` leaves it to the system.
+        first_port: Sender: where in ``ports`` to begin; 0 for a random place.
+        options: Sender: set on every socket before it is bound.
+        close_first: See above.
+        retry_connect: Sender: try again when the connection is refused, instead of ending
+            with ``ERROR``.
+        peer: Target: numeric address that connections may come from, empty for any. Others
+            are closed at once and counted as ``strangers``.
+    """
+
+    role: Role
+    request_bytes: int = 1
+    response_bytes: int = 1
+    duration_ns: int = 0
+    transactions: int = 0
+    interim_ns: int = 0
+    own_thread: bool = False
+    buffers: Buffers = Buffers()
+    pace: Pace = Pace()
+    destination: tuple[str, int] | tuple[str, int, int, int] | None = None
+    source: str = ""
+    ports: tuple[int, int] = (0, 0)
+    first_port: int = 0
+    options: tuple[SocketOption, ...] = ()
+    close_first: bool = False
+    retry_connect: bool = False
+    peer: str = ""
+
+    IDLE_CONNECTION_NS: ClassVar[int] = 1_000_000_000
+    MAX_OPTIONS: ClassVar[int] = 32
+
+    def __post_init__(self) -> None:
+        for name in ("request_bytes", "response_bytes"):
+            _within(name, getattr(self, name), 0, MAX_MESSAGE_BYTES)
+        for name in ("duration_ns", "transactions", "interim_ns"):
+            _within(name, getattr(self, name), 0, 1 << 62)
+        low, high = self.ports
+        _within("ports", low, 0, 65535)
+        _within("ports", high, low, 65535)
+        _within("first_port", self.first_port, 0, high)
+        _within("the number of options", len(self.options), 0, self.MAX_OPTIONS)
+        if (self.destination is not None) != (self.role is Role.SENDER):
+            raise LocalProtocolError("a sender connects to a destination, a target to none")
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """Data that flows one way: TCP_STREAM, TCP_MAERTS, TCP_SENDFILE, UDP_STREAM.
+
+    The end that sends does so in whole blocks until its time is over (``TIME``) or it has
+    sent ``limit_bytes``, the last block included (``COUNT``). It does not end the
+    connection: whoever called it does, with a shutdown or empty datagrams. The end that
+    receives goes on until the end of file, or for UDP an empty datagram (``PEER``), its
+    ``duration_ns`` if it has one (``TIME``) or ``limit_bytes`` (``COUNT``). Before the first
+    datagram empty ones are ignored, as at a UDP target.
+
+    UDP: a datagram that the system does not take (ENOBUFS, EAGAIN, ECONNREFUSED) is a
+    failed send and the loop goes on. A reset or a broken pipe ends a TCP loop with ``PEER``.
+
+    A sample is the time of one send or receive call. ``transactions`` stay 0.
+
+    Attributes:
+        sends: Whether this end sends; else it receives.
+        datagram: False for TCP, True for UDP.
+        block_bytes: Bytes per call, 1 to ``MAX_BLOCK_BYTES`` (UDP: 65507).
+        duration_ns: How long, 0 for no limit.
+        limit_bytes: How many bytes, 0 for no limit.
+        interim_ns, own_thread, buffers, pace: As in ``LoopSpec``; the unit of the pace is a
+            call.
+        plain_write: Send with write() instead of send().
+        discard: Receive: the kernel drops the data uncopied (MSG_TRUNC), where it can.
+        file_fd, file_bytes: Send from this file with sendfile(), block after block and from
+            its beginning again; -1 for memory. ``file_bytes`` is its size, at least 1.
+        short_ends: UDP receive: a datagram shorter than ``block_bytes`` ends it (classic
+            UDP_STREAM).
+    """
+
+    sends: bool
+    datagram: bool = False
+    block_bytes: int = 16384
+    duration_ns: int = 0
+    limit_bytes: int = 0
+    interim_ns: int = 0
+    own_thread: bool = False
+    buffers: Buffers = Buffers()
+    pace: Pace = Pace()
+    plain_write: bool = False
+    discard: bool = False
+    file_fd: int = -1
+    file_bytes: int = 0
+    short_ends: bool = False
+
+    def __post_init__(self) -> None:
+        _within("block_bytes", self.block_bytes, 1,
+                MAX_DATAGRAM_BYTES if self.datagram else MAX_BLOCK_BYTES)
+        for name in ("duration_ns", "limit_bytes", "interim_ns"):
+            _within(name, getattr(self, name), 0, 1 << 62)
+        self.buffers.check(self.block_bytes if self.sends else 0,
+                           0 if self.sends else self.block_bytes)
+        if self.file_fd >= 0 and (self.datagram or not self.sends or self.file_bytes < 1):
+            raise LocalProtocolError("only TCP senders send from a file, and from one that "
+                                     "has something in it")
+
+
+AnySpec = Union[LoopSpec, ConnectSpec, StreamSpec]
+
+
+# The fields of Interim as native unsigned 64-bit numbers: 64 bytes, below PIPE_BUF, so one
+# write is never torn.
+INTERIM_RECORD = struct.Struct("=8Q")
 
 
 @dataclass(frozen=True)
@@ -135,13 +360,14 @@ class Interim:
     """What a running loop says of the interval that just ended.
 
     ``elapsed_ns`` and ``transactions`` count from the start of the loop, the others over
-    the interval alone.
+    the interval alone. ``interval_bytes`` are sent and received ones.
     """
 
     elapsed_ns: int
     interval_ns: int
     transactions: int
     interval_transactions: int
+    interval_bytes: int
     p50_ns: int
     p99_ns: int
     max_ns: int
@@ -167,7 +393,10 @@ class Tally:
         bytes_sent, bytes_received, send_calls, recv_calls: All of the data phase.
         interims_dropped: Interim records that did not fit into the report pipe.
         leftover_bytes: TCP sender: bytes already received of responses that stay in flight.
-        latency_ns: Round trip of every transaction (sender); empty at the target.
+        failed_sends: UDP one way: datagrams that the system did not take.
+        strangers: Target of connections: closed because they came from elsewhere.
+        latency_ns: Round trip of every transaction (sender; empty at a target), or one
+            way the time of every call (both ends).
     """
 
     ended: Ended
@@ -186,6 +415,8 @@ class Tally:
     recv_calls: int = 0
     interims_dropped: int = 0
     leftover_bytes: int = 0
+    failed_sends: int = 0
+    strangers: int = 0
     latency_ns: Histogram = field(default_factory=Histogram)
 
 
@@ -197,14 +428,15 @@ class Engine(Protocol):
         """``pure`` or ``hot``; goes into every record."""
 
     def run(
-        self, sock: socket, spec: LoopSpec, stop_fd: int = -1, report_fd: int = -1
+        self, sock: socket | None, spec: AnySpec, stop_fd: int = -1, report_fd: int = -1
     ) -> Tally:
         """Run one data phase to its end; blocks.
 
         Args:
-            sock: Connected and blocking. A UDP target is given its socket connected to
-                the sender, whose first request may still be queued; datagrams from
-                elsewhere that were queued before are read and dropped.
+            sock: Connected and blocking; for connections see ``ConnectSpec``. A UDP target
+                or receiver is given its socket connected to the sender, whose first
+                datagram may still be queued; datagrams from elsewhere that were queued
+                before are read and dropped.
             spec: What to do.
             stop_fd: Ends the loop as soon as it becomes readable; -1 for none.
             report_fd: Non-blocking write end of a pipe for ``INTERIM_RECORD``s; -1 for none.

@@ -14,7 +14,7 @@ from array import array
 from socket import socket
 from typing import Protocol
 
-from xenrr.engine.base import Ended, LoopSpec, Tally
+from xenrr.engine.base import AnySpec, Ended, LoopSpec, Tally
 from xenrr.errors import LocalProtocolError
 from xenrr.stats.histogram import Histogram
 
@@ -22,7 +22,7 @@ __all__ = ["SPEC", "TALLY", "HotEngine", "HotLibrary"]
 
 # struct rr_spec and struct rr_tally in rr_loop.h.
 SPEC = struct.Struct("=15q")
-TALLY = struct.Struct("=20q")
+TALLY = struct.Struct("=22q")
 
 
 class HotLibrary(Protocol):
@@ -64,9 +64,11 @@ class HotEngine:
         return self._library.loaded_as
 
     def run(
-        self, sock: socket, spec: LoopSpec, stop_fd: int = -1, report_fd: int = -1
+        self, sock: socket | None, spec: AnySpec, stop_fd: int = -1, report_fd: int = -1
     ) -> Tally:
         """Run one data phase; see ``base.Engine``."""
+        if sock is None or not isinstance(spec, LoopSpec):
+            raise LocalProtocolError("this engine does round trips only")
         if sock.gettimeout() is not None:
             raise LocalProtocolError("an engine needs a blocking socket without a timeout")
         # Only there does Python run signal handlers, so only there must the loop look up.

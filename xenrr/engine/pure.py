@@ -36,6 +36,7 @@ from xenrr.engine.base import (
     SLOW_ROUND_TRIP_NS,
     TARGET_POLL,
     TICK_NS,
+    AnySpec,
     Ended,
     LoopSpec,
     Role,
@@ -71,9 +72,11 @@ class PureEngine:
     name = "pure"
 
     def run(
-        self, sock: socket, spec: LoopSpec, stop_fd: int = -1, report_fd: int = -1
+        self, sock: socket | None, spec: AnySpec, stop_fd: int = -1, report_fd: int = -1
     ) -> Tally:
         """Run one data phase; see ``base.Engine``."""
+        if sock is None or not isinstance(spec, LoopSpec):
+            raise LocalProtocolError("this engine does round trips only")
         if sock.gettimeout() is not None:
             raise LocalProtocolError("an engine needs a blocking socket without a timeout")
         loop = (_Sender(sock, spec, stop_fd, report_fd) if spec.role is Role.SENDER
@@ -272,6 +275,7 @@ class _Sender(_Loop):
         self.tick_transactions = 0
         self.interim_ns = 0
         self.interim_transactions = 0
+        self.interim_bytes = 0
         self.last_heard = 0
         self.silences = 0
 
@@ -568,13 +572,16 @@ class _Sender(_Loop):
         p50_ns, p99_ns, max_ns = self.samples.end_interval()
         message = INTERIM_RECORD.pack(
             self.now - self.started_ns, self.now - self.interim_ns, self.transactions,
-            self.transactions - self.interim_transactions, p50_ns, p99_ns, max_ns)
+            self.transactions - self.interim_transactions,
+            self.bytes_sent + self.bytes_received - self.interim_bytes,
+            p50_ns, p99_ns, max_ns)
         try:
             os.write(self.report_fd, message)
         except OSError:
             self.interims_dropped += 1
         self.interim_ns = self.now
         self.interim_transactions = self.transactions
+        self.interim_bytes = self.bytes_sent + self.bytes_received
         self.next_interim += self.spec.interim_ns
         if self.next_interim <= self.now:
             self.next_interim = self.now + self.spec.interim_ns

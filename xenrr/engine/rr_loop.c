@@ -88,6 +88,7 @@ struct rr_loop {
     int64_t tick_transactions;
     int64_t interim_ns;
     int64_t interim_transactions;
+    int64_t interim_bytes;
     int64_t span_min;       /* of the interval that runs */
     int64_t span_max;
     int64_t all_min;        /* of the intervals before */
@@ -204,7 +205,8 @@ span_percentile(const struct rr_loop *loop, uint64_t percent, uint64_t total)
 static void
 report_interim(struct rr_loop *loop)
 {
-    uint64_t message[7];
+    uint64_t message[8];
+    int64_t bytes_now = loop->tally.bytes_sent + loop->tally.bytes_received;
     int64_t transactions = loop->tally.transactions - loop->interim_transactions;
     size_t first, bytes;
 
@@ -213,10 +215,11 @@ report_interim(struct rr_loop *loop)
     message[1] = (uint64_t) (loop->now - loop->interim_ns);
     message[2] = (uint64_t) loop->tally.transactions;
     message[3] = (uint64_t) transactions;
+    message[4] = (uint64_t) (bytes_now - loop->interim_bytes);
     if (transactions > 0) {
-        message[4] = (uint64_t) span_percentile(loop, 50, (uint64_t) transactions);
-        message[5] = (uint64_t) span_percentile(loop, 99, (uint64_t) transactions);
-        message[6] = (uint64_t) loop->span_max;
+        message[5] = (uint64_t) span_percentile(loop, 50, (uint64_t) transactions);
+        message[6] = (uint64_t) span_percentile(loop, 99, (uint64_t) transactions);
+        message[7] = (uint64_t) loop->span_max;
         /* Outside of these two nothing has changed. */
         first = counts_index(loop->span_min);
         bytes = (counts_index(loop->span_max) + 1 - first) * sizeof *loop->counts;
@@ -228,6 +231,7 @@ report_interim(struct rr_loop *loop)
     close_span(loop);
     loop->interim_ns = loop->now;
     loop->interim_transactions = loop->tally.transactions;
+    loop->interim_bytes = bytes_now;
     loop->next_interim += loop->spec.interim_ns;
     if (loop->next_interim <= loop->now)
         loop->next_interim = loop->now + loop->spec.interim_ns;

@@ -82,6 +82,8 @@ struct rr_tally {
     int64_t recv_calls;
     int64_t interims_dropped;
     int64_t leftover_bytes;
+    int64_t failed_sends;
+    int64_t strangers;
     int64_t min_ns;
     int64_t max_ns;
     int64_t sum_ns;

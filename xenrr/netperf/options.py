@@ -147,16 +147,15 @@ class ClientOptions:
         Raises:
             SpecError: A value makes no sense.
         """
-        from xenrr.results.record import TestSpec
+        from xenrr.results.record import EndSpec, TestSpec
 
         return TestSpec(
             test=self.test, request_bytes=self.request_bytes,
             response_bytes=self.response_bytes, duration_s=self.duration_s,
             transactions=self.transactions, burst=self.burst,
-            local_send_buffer=self.local_send_buffer,
-            local_receive_buffer=self.local_receive_buffer,
-            remote_send_buffer=self.remote_send_buffer,
-            remote_receive_buffer=self.remote_receive_buffer, nodelay=self.nodelay,
+            local=EndSpec(self.local_send_buffer, self.local_receive_buffer),
+            remote=EndSpec(self.remote_send_buffer, self.remote_receive_buffer),
+            nodelay=self.nodelay,
             local_data_port=local_port, remote_data_port=remote_port,
             data_host=self.data_host, data_local_host=self.data_source,
             data_family=self.data_family, wait_s=self.wait_s,

@@ -31,7 +31,8 @@ from xenrr.netperf.selectors import (
     unknown_text,
 )
 from xenrr.netperf.tables import rr_table
-from xenrr.results.record import MAX_DATAGRAM_BYTES, InterimPoint, Run, TestSpec
+from xenrr.results.record import InterimPoint, Run, TestSpec
+from xenrr.units import MAX_DATAGRAM_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

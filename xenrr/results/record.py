@@ -10,36 +10,149 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from xenrr.cpu.usage import CpuUsage
 from xenrr.errors import ResultFormatError, SpecError
 from xenrr.stats.histogram import Histogram
+from xenrr.units import (
+    MAX_ALIGNMENT,
+    MAX_BLOCK_BYTES,
+    MAX_CPU,
+    MAX_DATAGRAM_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_WIDTH,
+)
 
-__all__ = ["SCHEMA", "SECOND_NS", "InterimPoint", "Run", "SocketFacts", "TargetTally",
-           "TestSpec"]
+__all__ = ["SCHEMA", "SECOND_NS", "EndSpec", "InterimPoint", "Run", "SocketFacts",
+           "TargetTally", "TestSpec"]
 
 # docs/results-format.md says what changed at each number.
-SCHEMA = 1
+SCHEMA = 2
 SECOND_NS = 1_000_000_000
 
-TESTS = ("TCP_RR", "UDP_RR")
-# Both travel as a signed 32-bit word (netperf src/netlib.h); UDP carries 65507 bytes.
-MAX_SIZE_BYTES = 2**31 - 1
-MAX_DATAGRAM_BYTES = 65507
+TCP, UDP = "tcp", "udp"
+ROUND_TRIPS, SEND, RECEIVE, NOTHING = "rr", "send", "receive", "none"
+# What each name stands for: protocol, direction seen from the sender, and whether every
+# transaction has a connection of its own. OMNI says all three itself.
+TESTS = {
+    "TCP_RR": (TCP, ROUND_TRIPS, False),
+    "UDP_RR": (UDP, ROUND_TRIPS, False),
+    "TCP_CRR": (TCP, ROUND_TRIPS, True),
+    "TCP_CC": (TCP, NOTHING, True),
+    "TCP_STREAM": (TCP, SEND, False),
+    "TCP_MAERTS": (TCP, RECEIVE, False),
+    "TCP_SENDFILE": (TCP, SEND, False),
+    "UDP_STREAM": (UDP, SEND, False),
+}
+OMNI = "OMNI"
+DIRECTIONS = (ROUND_TRIPS, SEND, RECEIVE, NOTHING)
 MAX_DURATION_S = 10_000_000
+MAX_BURST = 1_000_000
+# netperf's own range for the ports of connection tests.
+CONNECT_PORTS = (5000, 65535)
+
+
+@dataclass(frozen=True)
+class EndSpec:
+    """What is asked of one end of a test; -1 leaves a number to the system.
+
+    Attributes:
+        send_buffer, receive_buffer: SO_SNDBUF and SO_RCVBUF in bytes.
+        send_bytes, receive_bytes: Bytes per send and per receive call of a one-way test.
+        send_width, receive_width: Buffers in the rings; 0 for netperf's own choice.
+        send_alignment, send_offset, receive_alignment, receive_offset: Where a buffer
+            begins, in bytes.
+        priority: SO_PRIORITY.
+        tos: IP_TOS or the IPv6 traffic class, 0 to 255.
+        congestion: TCP congestion control by name; empty leaves the system's.
+        cpu: Bind to this CPU.
+        measure_cpu: Measure CPU utilisation.
+        fill_file: File that pre-fills the send buffers; at the remote end only its name
+            travels, and a xenrr target ignores it.
+        pace_us, pace_burst: At most ``pace_burst`` units every ``pace_us`` µs; 0 for no
+            pace.
+    """
+
+    send_buffer: int = -1
+    receive_buffer: int = -1
+    send_bytes: int = -1
+    receive_bytes: int = -1
+    send_width: int = 0
+    receive_width: int = 0
+    send_alignment: int = 8
+    send_offset: int = 0
+    receive_alignment: int = 8
+    receive_offset: int = 0
+    priority: int = -1
+    tos: int = -1
+    congestion: str = ""
+    cpu: int = -1
+    measure_cpu: bool = False
+    fill_file: str = ""
+    pace_us: int = 0
+    pace_burst: int = 0
+
+    def check(self, end: str) -> None:
+        """Refuse what no end can do.
+
+        Args:
+            end: ``local`` or ``remote``, for the message.
+
+        Raises:
+            SpecError: A value makes no sense.
+        """
+        for name, least, most in END_LIMITS:
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise SpecError(f"{end}.{name} has to lie between {least} and {most}, "
+                                f"got {value}")
+
+
+# Buffer, call and ring sizes are memory: a ring of the largest is bounded once more below.
+END_LIMITS = (
+    ("send_buffer", -1, MAX_MESSAGE_BYTES), ("receive_buffer", -1, MAX_MESSAGE_BYTES),
+    ("send_bytes", -1, MAX_BLOCK_BYTES), ("receive_bytes", -1, MAX_BLOCK_BYTES),
+    ("send_width", 0, MAX_WIDTH), ("receive_width", 0, MAX_WIDTH),
+    ("send_alignment", 0, MAX_ALIGNMENT), ("receive_alignment", 0, MAX_ALIGNMENT),
+    ("send_offset", 0, MAX_ALIGNMENT), ("receive_offset", 0, MAX_ALIGNMENT),
+    ("priority", -1, MAX_MESSAGE_BYTES), ("tos", -1, 255), ("cpu", -1, MAX_CPU),
+    ("pace_us", 0, MAX_MESSAGE_BYTES), ("pace_burst", 0, MAX_MESSAGE_BYTES),
+)
 
 
 @dataclass(frozen=True)
 class TestSpec:
-    """One request/response test as it is asked for.
+    """One test as it is asked for.
 
     Attributes:
-        test: ``TCP_RR`` or ``UDP_RR``, in any case.
-        request_bytes, response_bytes: Size of each, 1 or more.
-        duration_s: How long, in s; ``None`` when ``transactions`` is given.
-        transactions: How many transactions instead; ``None`` for a timed test.
+        test: A name of ``TESTS``, or ``OMNI``, in any case.
+        protocol: ``tcp`` or ``udp``; OMNI only, the names have their own.
+        direction: ``rr``, ``send``, ``receive`` (both seen from the sender) or ``none``;
+            OMNI only.
+        connecting: A connection for every transaction; OMNI only.
+        request_bytes, response_bytes: Size of each, 1 or more in round trips.
+        duration_s: How long, in s; ``None`` when a count or a number of bytes is given.
+        transactions: How many transactions instead.
+        limit_bytes: How many bytes instead, in one-way tests; whole sends are sent.
         burst: First burst: requests in flight beyond the first.
-        local_send_buffer, local_receive_buffer, remote_send_buffer,
-        remote_receive_buffer: Socket buffers to ask for, in bytes; -1 leaves the default.
+        local, remote: What is asked of each end.
         nodelay: Set TCP_NODELAY at both ends.
+        cork: Set TCP_CORK at the sender.
+        keepalive: Set SO_KEEPALIVE at both ends.
+        routing: Let the data be routed; ``False`` sets SO_DONTROUTE. ``None`` is netperf's
+            default: not in one-way UDP tests.
+        copy_avoidance: Receivers let the kernel drop what arrives, uncopied.
+        plain_write: Send with write() instead of send().
+        fast_open: TCP Fast Open.
+        defer_accept: TCP_DEFER_ACCEPT at the target.
+        packet_info: The target answers from the address that was asked (IP_PKTINFO).
+        dont_fragment: Set IP_MTU_DISCOVER to DO.
+        max_segment: TCP_MAXSEG of the sender's data socket, -1 for the system's.
+        pacing_rate: SO_MAX_PACING_RATE of the sender's data socket in bytes/s, -1 for none.
+        multicast_ttl: IP_MULTICAST_TTL, -1 for the system's.
+        socket_debug: Set SO_DEBUG.
+        retry_connect: Keep trying when a connection is refused.
+        no_control: No control connection: straight to the data port of any server.
+        connect_ports: Local ports of a connecting test, lowest and highest.
         local_data_port, remote_data_port: Ports of the data connection, 0 for any.
         data_host: Where the data connection goes, ``None`` for the control host.
         data_local_host: Local address of the data connection, ``None`` for any.
@@ -55,16 +168,34 @@ class TestSpec:
     __test__ = False  # not a test class, whatever pytest makes of the name
 
     test: str = "TCP_RR"
+    protocol: str = ""
+    direction: str = ""
+    connecting: bool = False
     request_bytes: int = 1
     response_bytes: int = 1
     duration_s: float | None = None
     transactions: int | None = None
+    limit_bytes: int | None = None
     burst: int = 0
-    local_send_buffer: int = -1
-    local_receive_buffer: int = -1
-    remote_send_buffer: int = -1
-    remote_receive_buffer: int = -1
+    local: EndSpec = EndSpec()
+    remote: EndSpec = EndSpec()
     nodelay: bool = False
+    cork: bool = False
+    keepalive: bool = False
+    routing: bool | None = None
+    copy_avoidance: bool = False
+    plain_write: bool = False
+    fast_open: bool = False
+    defer_accept: bool = False
+    packet_info: bool = False
+    dont_fragment: bool = False
+    max_segment: int = -1
+    pacing_rate: int = -1
+    multicast_ttl: int = -1
+    socket_debug: bool = False
+    retry_connect: bool = False
+    no_control: bool = False
+    connect_ports: tuple[int, int] = CONNECT_PORTS
     local_data_port: int = 0
     remote_data_port: int = 0
     data_host: str | None = None
@@ -75,34 +206,14 @@ class TestSpec:
     loss_timeout_s: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "test", str(self.test).upper())
-        if self.test not in TESTS:
-            raise SpecError(f"there is no test {self.test}; xenrr has {' and '.join(TESTS)}")
-        if self.duration_s is None and self.transactions is None:
-            object.__setattr__(self, "duration_s", 10.0)
-        if self.duration_s is not None and self.transactions is not None:
-            raise SpecError("a test ends after a time or after a number of transactions, "
-                            "not both")
-        if self.duration_s is not None and not 0 < self.duration_s <= MAX_DURATION_S:
-            raise SpecError(f"the duration has to be above 0 and at most {MAX_DURATION_S} s, "
-                            f"got {self.duration_s:g}")
-        if self.transactions is not None and not 0 < self.transactions <= MAX_SIZE_BYTES:
-            raise SpecError("the number of transactions has to lie between 1 and "
-                            f"{MAX_SIZE_BYTES}, got {self.transactions}")
-        limit = MAX_DATAGRAM_BYTES if self.is_datagram else MAX_SIZE_BYTES
-        for name, word in (("request_bytes", "request"), ("response_bytes", "response")):
-            size = getattr(self, name)
-            if not 1 <= size <= limit:
-                raise SpecError(f"the {word} size has to lie between 1 and {limit} bytes "
-                                f"for {self.test}, got {size}")
-        if not 0 <= self.burst <= 1_000_000:
-            raise SpecError("the first burst has to lie between 0 and 1000000, "
-                            f"got {self.burst}")
-        for name in ("local_send_buffer", "local_receive_buffer", "remote_send_buffer",
-                     "remote_receive_buffer"):
-            if not -1 <= getattr(self, name) <= MAX_SIZE_BYTES:
-                raise SpecError(f"{name} has to lie between 0 and {MAX_SIZE_BYTES} bytes, "
-                                f"or be -1 for the default, got {getattr(self, name)}")
+        self._settle_shape()
+        self._check_end()
+        self._check_sizes()
+        self.local.check("local")
+        self.remote.check("remote")
+        low, high = self.connect_ports
+        if not 1 <= low <= high <= 65535:
+            raise SpecError(f"connect_ports has to be two ports in order, got {low} to {high}")
         for name in ("local_data_port", "remote_data_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise SpecError(f"{name} has to lie between 0 and 65535, "
@@ -114,10 +225,79 @@ class TestSpec:
                 raise SpecError(f"{name} has to lie between 0 and {MAX_DURATION_S} s, "
                                 f"got {getattr(self, name):g}")
 
+    def _settle_shape(self) -> None:
+        settle = object.__setattr__
+        settle(self, "test", str(self.test).upper())
+        settle(self, "connect_ports", tuple(self.connect_ports))
+        shape = TESTS.get(self.test)
+        if shape is not None:
+            asked = (self.protocol or shape[0], self.direction or shape[1],
+                     self.connecting or shape[2])
+            if asked != shape:
+                raise SpecError(f"protocol, direction and connecting are fixed in {self.test}; "
+                                "OMNI lets you choose them")
+        elif self.test == OMNI:
+            shape = (self.protocol or TCP, self.direction or SEND, self.connecting)
+        else:
+            raise SpecError(f"there is no test {self.test}; xenrr has "
+                            f"{', '.join(TESTS)} and {OMNI}")
+        for name, value in zip(("protocol", "direction", "connecting"), shape):
+            settle(self, name, value)
+        if self.protocol not in (TCP, UDP):
+            raise SpecError(f"the protocol has to be tcp or udp, got {self.protocol!r}")
+        if self.direction not in DIRECTIONS:
+            raise SpecError(f"the direction has to be one of {', '.join(DIRECTIONS)}, "
+                            f"got {self.direction!r}")
+        if self.connecting and self.is_datagram:
+            raise SpecError("UDP has no connections to make")
+        if self.direction == NOTHING and not self.connecting:
+            raise SpecError("a test without direction makes connections and nothing else")
+
+    def _check_end(self) -> None:
+        ends = [self.duration_s, self.transactions, self.limit_bytes]
+        if ends.count(None) == len(ends):
+            object.__setattr__(self, "duration_s", 10.0)
+        elif ends.count(None) < len(ends) - 1:
+            raise SpecError("a test ends after a time, a number of transactions or a number "
+                            "of bytes, not after two of them")
+        if self.transactions is not None and self.is_one_way:
+            raise SpecError("a one-way test has no transactions to count; limit_bytes ends it")
+        if self.limit_bytes is not None and not self.is_one_way:
+            raise SpecError("limit_bytes ends one-way tests only; here it is transactions")
+        if self.duration_s is not None and not 0 < self.duration_s <= MAX_DURATION_S:
+            raise SpecError(f"the duration has to be above 0 and at most {MAX_DURATION_S} s, "
+                            f"got {self.duration_s:g}")
+        for name, what in (("transactions", "transactions"), ("limit_bytes", "bytes")):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= MAX_MESSAGE_BYTES:
+                raise SpecError(f"the number of {what} has to lie between 1 and "
+                                f"{MAX_MESSAGE_BYTES}, got {value}")
+
+    def _check_sizes(self) -> None:
+        limit = MAX_DATAGRAM_BYTES if self.is_datagram else MAX_MESSAGE_BYTES
+        if self.direction == ROUND_TRIPS:
+            for name, word in (("request_bytes", "request"), ("response_bytes", "response")):
+                size = getattr(self, name)
+                if not 1 <= size <= limit:
+                    raise SpecError(f"the {word} size has to lie between 1 and {limit} bytes "
+                                    f"for {self.test}, got {size}")
+        if self.is_datagram and self.is_one_way:
+            for size in (self.local.send_bytes, self.remote.send_bytes):
+                if size > limit:
+                    raise SpecError(f"a datagram carries at most {limit} bytes, got {size}")
+        if not 0 <= self.burst <= MAX_BURST:
+            raise SpecError(f"the first burst has to lie between 0 and {MAX_BURST}, "
+                            f"got {self.burst}")
+
     @property
     def is_datagram(self) -> bool:
-        """Whether requests travel as UDP datagrams."""
-        return self.test.startswith("UDP")
+        """Whether the data travels as UDP datagrams."""
+        return self.protocol == UDP
+
+    @property
+    def is_one_way(self) -> bool:
+        """Whether data flows one way only, on one connection."""
+        return self.direction in (SEND, RECEIVE) and not self.connecting
 
 
 @dataclass(frozen=True)
@@ -125,7 +305,9 @@ class SocketFacts:
     """How the data connection really was set up at one end.
 
     Buffer sizes are in bytes as the kernel reports them (Linux: twice what was asked);
-    -1 where unknown.
+    -1 where unknown. ``send_bytes`` and ``receive_bytes`` are those of each call, the widths
+    the numbers of buffers. ``priority`` and ``tos`` are what is in effect: -1 none asked for,
+    -2 it failed, -3 not supported. ``retransmissions`` is TCP's count at the end.
     """
 
     send_buffer: int = -1
@@ -134,6 +316,15 @@ class SocketFacts:
     receive_buffer_end: int = -1
     nodelay: bool = False
     mss: int = -1
+    send_bytes: int = -1
+    receive_bytes: int = -1
+    send_width: int = -1
+    receive_width: int = -1
+    cork: bool = False
+    priority: int = -1
+    tos: int = -1
+    congestion: str = ""
+    retransmissions: int = -1
 
 
 @dataclass(frozen=True)
@@ -153,12 +344,13 @@ class InterimPoint:
     """One interval of a running test.
 
     ``end_ns`` counts from the start of the test; ``at_epoch_s`` is the same instant as a
-    wall-clock time.
+    wall-clock time. ``bytes`` are those sent and received by the sender.
     """
 
     end_ns: int
     interval_ns: int
     transactions: int
+    bytes: int
     p50_ns: int
     p99_ns: int
     max_ns: int
@@ -174,6 +366,9 @@ class InterimPoint:
 class Run:
     """One finished test, with its whole latency distribution.
 
+    In one-way tests a sample of ``latency_ns`` is one send or receive call, and there are no
+    transactions.
+
     Attributes:
         spec: What was asked.
         target: Host name or address of the target as given.
@@ -182,17 +377,21 @@ class Run:
         peer: The peer's release as far as its dialect shows it.
         engine: ``hot`` or ``pure``, the one that ran.
         started_epoch_s: Wall-clock time of the first request.
-        elapsed_ns: From the first request to the end of the loop.
+        elapsed_ns: From the first request to the end of the loop; one-way TCP tests that
+            send: until the target has taken everything.
         transactions, requests_sent, in_flight, lost, late, malformed: See
             ``engine.base.Tally``.
         drained: Responses that arrived after the end of a TCP test, while it was closed.
         bytes_sent, bytes_received, send_calls, recv_calls: Of the sender.
+        failed_sends: UDP: datagrams that the system did not take.
         ended: ``time``, ``count``, ``peer``, ``stopped``, ``lost`` or ``error``.
         error: What went wrong after something had been measured, else empty.
         latency_ns: Round trip of every transaction.
         interims: The interim series, empty unless asked for.
         local, remote: Sockets of the two ends.
         target_tally: What the target counted.
+        local_cpu, remote_cpu: CPU utilisation during the test, ``None`` when not measured.
+        tcp_info: TCP_INFO of the data connection at the end, by field; empty without TCP.
         host: Facts about the sender's machine, collected by the run itself.
         schema: Version of this layout.
     """
@@ -223,6 +422,10 @@ class Run:
     local: SocketFacts = SocketFacts()
     remote: SocketFacts = SocketFacts()
     target_tally: TargetTally = TargetTally()
+    failed_sends: int = 0
+    local_cpu: CpuUsage | None = None
+    remote_cpu: CpuUsage | None = None
+    tcp_info: Mapping[str, int] = field(default_factory=dict)
     host: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -245,29 +448,40 @@ class Run:
     def to_plain(self) -> dict[str, object]:
         """The whole record as JSON-ready values; ``from_plain`` takes it back."""
         plain = {item.name: getattr(self, item.name) for item in fields(self)}
-        for name in ("spec", "local", "remote", "target_tally"):
-            plain[name] = asdict(plain[name])
+        for name in ("spec", "local", "remote", "target_tally", "local_cpu", "remote_cpu"):
+            if plain[name] is not None:
+                plain[name] = asdict(plain[name])
         plain["interims"] = [asdict(point) for point in self.interims]
         plain["latency_ns"] = self.latency_ns.to_plain()
-        plain["host"] = dict(self.host)
+        for name in ("host", "tcp_info"):
+            plain[name] = dict(plain[name])
         return plain
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, object]) -> Run:
-        """Build a record from what ``to_plain`` gave.
+        """Build a record from what ``to_plain`` gave, of this schema or an older one.
 
         Raises:
             ResultFormatError: It is damaged, or of a schema this xenrr does not know.
         """
-        if plain.get("schema") != SCHEMA:
-            raise ResultFormatError(f"this xenrr reads records of schema {SCHEMA}, "
-                                    f"not {plain.get('schema')!r}")
-        values: dict[str, Any] = dict(plain)
+        schema = plain.get("schema")
+        if schema not in (1, SCHEMA):
+            raise ResultFormatError(f"this xenrr reads records of schema 1 to {SCHEMA}, "
+                                    f"not {schema!r}")
         try:
-            values["spec"] = TestSpec(**_mapping(values["spec"]))
+            values: dict[str, Any] = dict(plain)
+            values["spec"] = _mapping(values["spec"])
+            if schema == 1:
+                _from_schema_1(values)
+            for name in ("local", "remote"):
+                values["spec"][name] = EndSpec(**_mapping(values["spec"][name]))
+            values["spec"] = TestSpec(**values["spec"])
             values["local"] = SocketFacts(**_mapping(values["local"]))
             values["remote"] = SocketFacts(**_mapping(values["remote"]))
             values["target_tally"] = TargetTally(**_mapping(values["target_tally"]))
+            for name in ("local_cpu", "remote_cpu"):
+                if values.get(name) is not None:
+                    values[name] = CpuUsage(**_mapping(values[name]))
             interims = values["interims"]
             if not isinstance(interims, (list, tuple)):
                 raise TypeError("interims is not a list")
@@ -276,6 +490,23 @@ class Run:
             return cls(**values)
         except (KeyError, TypeError, ValueError, SpecError) as exc:
             raise ResultFormatError(f"the record is damaged: {exc}") from exc
+
+
+def _from_schema_1(values: dict[str, Any]) -> None:
+    """Turn a record of schema 1 into one of schema 2, in place.
+
+    There the buffers of both ends stood beside each other in the spec, and interims counted
+    no bytes; every test was a request/response test, so they follow from its sizes.
+    """
+    spec = values["spec"]
+    for end in ("local", "remote"):
+        spec[end] = {f"{kind}_buffer": spec.pop(f"{end}_{kind}_buffer", -1)
+                     for kind in ("send", "receive")}
+    message_bytes = int(spec["request_bytes"]) + int(spec["response_bytes"])
+    values["interims"] = [
+        {**_mapping(point), "bytes": int(_mapping(point)["transactions"]) * message_bytes}
+        for point in values["interims"]]
+    values["schema"] = SCHEMA
 
 
 def _mapping(value: object) -> dict[str, Any]:

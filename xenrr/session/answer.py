@@ -17,15 +17,7 @@ import socket
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
-from xenrr.engine.base import (
-    MAX_DATAGRAM_BYTES,
-    MAX_MESSAGE_BYTES,
-    Ended,
-    Engine,
-    LoopSpec,
-    Role,
-    Tally,
-)
+from xenrr.engine.base import Ended, Engine, LoopSpec, Role, Tally
 from xenrr.results.record import SECOND_NS
 from xenrr.session.datapath import RELEASE_AFTER_S, LoopThread
 from xenrr.session.requests import (
@@ -37,6 +29,7 @@ from xenrr.session.requests import (
     UDP,
 )
 from xenrr.session.sockets import ANY_ADDRESS, apply_options, buffer_sizes
+from xenrr.units import MAX_DATAGRAM_BYTES, MAX_MESSAGE_BYTES
 from xenrr.wire.classic import RRRequest, RRResponse, RRResults
 from xenrr.wire.message import UNKNOWN_REQUEST_ERRNO, Kind
 from xenrr.wire.omni import OmniFlags, OmniRequest, OmniResponse, OmniResults

@@ -59,7 +59,7 @@ def omni_request(
     if spec.nodelay and not spec.is_datagram:
         flags |= OmniFlags.NODELAY
     return OmniRequest(
-        send_buf_size=spec.remote_send_buffer, recv_buf_size=spec.remote_receive_buffer,
+        send_buf_size=spec.remote.send_buffer, recv_buf_size=spec.remote.receive_buffer,
         request_size=spec.request_bytes, response_size=spec.response_bytes,
         flags=flags, test_length=test_length(spec), data_port=spec.remote_data_port,
         ipfamily=family, socket_type=DATAGRAM if spec.is_datagram else STREAM,
@@ -71,7 +71,7 @@ def classic_request(spec: TestSpec, *, family: int) -> RRRequest:
     """The classic form of a test; see ``omni_request``."""
     return RRRequest(
         kind=Kind.DO_UDP_RR if spec.is_datagram else Kind.DO_TCP_RR,
-        recv_buf_size=spec.remote_receive_buffer, send_buf_size=spec.remote_send_buffer,
+        recv_buf_size=spec.remote.receive_buffer, send_buf_size=spec.remote.send_buffer,
         request_size=spec.request_bytes, response_size=spec.response_bytes,
         no_delay=int(spec.nodelay), test_length=test_length(spec),
         port=spec.remote_data_port, ipfamily=family)

@@ -217,8 +217,8 @@ class Sender:
         kind = socket.SOCK_DGRAM if spec.is_datagram else socket.SOCK_STREAM
         sock = socket.socket(family, kind)
         try:
-            apply_options(sock, send_buffer=spec.local_send_buffer,
-                          receive_buffer=spec.local_receive_buffer, nodelay=spec.nodelay)
+            apply_options(sock, send_buffer=spec.local.send_buffer,
+                          receive_buffer=spec.local.receive_buffer, nodelay=spec.nodelay)
             if spec.data_local_host or spec.local_data_port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 source = spec.data_local_host or ANY_ADDRESS[family]
@@ -377,7 +377,8 @@ class _DataPhase:
             return
         point = InterimPoint(
             end_ns=interim.elapsed_ns, interval_ns=interim.interval_ns,
-            transactions=interim.interval_transactions, p50_ns=interim.p50_ns,
+            transactions=interim.interval_transactions, bytes=interim.interval_bytes,
+            p50_ns=interim.p50_ns,
             p99_ns=interim.p99_ns, max_ns=interim.max_ns,
             at_epoch_s=self.started_epoch_s + interim.elapsed_ns / SECOND_NS)
         self.interims.append(point)

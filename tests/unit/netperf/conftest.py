@@ -42,7 +42,8 @@ def make_run(spec: TestSpec | None = None, transactions: int = 72016,
 
 def point(end_s: float, interval_s: float, transactions: int) -> InterimPoint:
     return InterimPoint(int(end_s * SECOND_NS), int(interval_s * SECOND_NS), transactions,
-                        13_000, 90_000, 100_000, 1795417204.404 + end_s)
+                        2 * transactions, 13_000, 90_000, 100_000,
+                        1795417204.404 + end_s)
 
 
 class FakeSender:

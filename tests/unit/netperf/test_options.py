@@ -31,7 +31,7 @@ def test_defaults_are_netperfs():
     assert attributes(options, "test", "host", "port", "unit", "verbosity", "headers", "form",
                       "max_iterations") == ("TCP_STREAM", None, "12865", "x", 1, True, TABLE, 1)
     assert (spec.test, spec.duration_s, spec.request_bytes, spec.response_bytes,
-            spec.local_send_buffer, spec.remote_receive_buffer, spec.nodelay) == (
+            spec.local.send_buffer, spec.remote.receive_buffer, spec.nodelay) == (
                 "TCP_RR", 10.0, 1, 1, -1, -1, False)
 
 

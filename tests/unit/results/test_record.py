@@ -20,8 +20,8 @@ def run() -> Run:
         engine="pure", started_epoch_s=1.5e9, elapsed_ns=2_000_000_000, transactions=100,
         requests_sent=102, in_flight=2, lost=0, late=0, malformed=0, drained=2, bytes_sent=102,
         bytes_received=100, send_calls=102, recv_calls=100, ended="time", error="",
-        latency_ns=histogram, interims=(InterimPoint(10**9, 10**9, 50, 20_000, 80_000, 80_000,
-                                                     1.5e9 + 1),),
+        latency_ns=histogram,
+        interims=(InterimPoint(10**9, 10**9, 50, 100, 20_000, 80_000, 80_000, 1.5e9 + 1),),
         local=SocketFacts(16384, 131072), target_tally=TargetTally(transactions=102),
         host={"kernel": "6.1"})
 
@@ -48,6 +48,26 @@ def test_json_round_trip(run: Run) -> None:
 def test_damaged_records_are_refused(run: Run, change: dict[str, object]) -> None:
     with pytest.raises(ResultFormatError):
         Run.from_plain({**run.to_plain(), **change})
+
+
+def test_a_record_of_schema_1_is_read(run: Run) -> None:
+    plain = json.loads(json.dumps(run.to_plain()))
+    spec = {name: plain["spec"][name] for name in (
+        "test", "request_bytes", "response_bytes", "duration_s", "transactions", "burst",
+        "nodelay", "local_data_port", "remote_data_port", "data_host", "data_local_host",
+        "data_family", "wait_s", "interim_s", "loss_timeout_s")}
+    spec.update(local_send_buffer=-1, local_receive_buffer=-1, remote_send_buffer=-1,
+                remote_receive_buffer=-1)
+    sockets = ("send_buffer", "receive_buffer", "send_buffer_end", "receive_buffer_end",
+               "nodelay", "mss")
+    old = {**plain, "schema": 1, "spec": spec}
+    for end in ("local", "remote"):
+        old[end] = {name: plain[end][name] for name in sockets}
+    for name in ("failed_sends", "local_cpu", "remote_cpu", "tcp_info"):
+        del old[name]
+    old["interims"] = [{name: value for name, value in point.items() if name != "bytes"}
+                       for point in plain["interims"]]
+    assert Run.from_plain(old) == run
 
 
 def test_missing_field_is_refused(run: Run) -> None:

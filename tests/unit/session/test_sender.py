@@ -11,7 +11,7 @@ import pytest
 
 import xenrr
 from xenrr.errors import ConnectionLost, PeerRefused, RemoteProtocolError, SpecError
-from xenrr.results.record import TestSpec
+from xenrr.results.record import EndSpec, TestSpec
 from xenrr.session import control as control_module
 from xenrr.session import sender as sender_module
 from xenrr.session.sender import open_sender
@@ -272,7 +272,7 @@ def test_goodbye_does_not_wait_for_a_peer_that_never_closes(monkeypatch) -> None
     {"duration_s": float("nan")}, {"transactions": 0}, {"duration_s": 1, "transactions": 1},
     {"burst": -1}, {"burst": 10**9}, {"remote_data_port": 65536}, {"test": "TCP_RX"},
     {"test": "UDP_RR", "request_bytes": 65508}, {"data_family": 5}, {"wait_s": -1},
-    {"local_send_buffer": -2},
+    {"local": EndSpec(send_buffer=-2)},
 ])
 def test_nonsense_is_refused_before_anything_is_sent(field) -> None:
     with pytest.raises(SpecError) as got:

@@ -1,0 +1,58 @@
+"""CPU utilisation of a host during a test, and what a unit of work cost it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["METHODS", "CpuUsage", "service_demand_us"]
+
+# netperf's numbers and letters for the way utilisation was measured (src/netcpu.h); the
+# number travels, the letter is printed.
+METHODS = "UIPTLRNKSCEMO"
+
+
+@dataclass(frozen=True)
+class CpuUsage:
+    """Shares of all CPUs of a host over one interval, in % of the host (0 to 100).
+
+    Attributes:
+        percent: Everything that was not idle.
+        user, system, iowait, irq, softirq: Parts of it, 0 where they were not told. As
+            netperf has it, ``user`` includes nice.
+        steal: Time the hypervisor gave to others, -1 where nobody told.
+        cpus: How many CPUs the shares were taken over.
+        method: Letter of ``METHODS``; ``S`` is /proc/stat.
+        peak_percent, peak_cpu: Busiest CPU and its utilisation, -1 where unknown.
+    """
+
+    percent: float
+    user: float = 0.0
+    system: float = 0.0
+    iowait: float = 0.0
+    irq: float = 0.0
+    softirq: float = 0.0
+    steal: float = -1.0
+    cpus: int = 1
+    method: str = "U"
+    peak_percent: float = -1.0
+    peak_cpu: int = -1
+
+
+def service_demand_us(usage: CpuUsage, units_per_s: float) -> float:
+    """CPU time that one unit of work costs a host.
+
+    Args:
+        usage: During the test.
+        units_per_s: Transactions, or KB (1024 bytes), per second over the same time.
+
+    Returns:
+        Service demand in µs per unit.
+
+    Raises:
+        ValueError: ``units_per_s`` is not positive.
+
+    Source: netperf 2.7 src/netlib.c, calc_service_demand_internal().
+    """
+    if units_per_s <= 0:
+        raise ValueError("a service demand needs a positive rate")
+    return usage.percent * 10_000 * usage.cpus / units_per_s
