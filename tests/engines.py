@@ -1,0 +1,142 @@
+"""What the tests of the engine contract share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from xenrr.engine.base import INTERIM_RECORD, Engine, Interim, LoopSpec, Role, Tally
+
+PAIRS = ["pure-pure", *(pytest.param(pair, marks=pytest.mark.c_engine)
+                        for pair in ("pure-hot", "hot-pure", "hot-hot"))]
+# No test waits longer than this for anything.
+LIMIT_S = 20.0
+MS = 1_000_000
+PROTOCOLS = pytest.mark.parametrize("datagram", [False, True], ids=["tcp", "udp"])
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        far, _ = listener.accept()
+    # Nagle's algorithm would add a delayed acknowledgement to every burst.
+    near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return near, far
+
+
+def udp_socket() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+def udp_pair() -> tuple[socket.socket, socket.socket]:
+    near, far = udp_socket(), udp_socket()
+    near.connect(far.getsockname())
+    far.connect(near.getsockname())
+    return near, far
+
+
+class Running:
+    """An engine at work on a thread."""
+
+    def __init__(self, engine: Engine, sock: socket.socket, spec: LoopSpec,
+                 stop_fd: int = -1, report_fd: int = -1) -> None:
+        self._outcome: Tally | BaseException | None = None
+
+        def work() -> None:
+            try:
+                self._outcome = engine.run(sock, spec, stop_fd, report_fd)
+            except BaseException as exc:
+                self._outcome = exc
+
+        self._thread = threading.Thread(target=work, daemon=True)
+        self._thread.start()
+
+    @property
+    def over(self) -> bool:
+        return not self._thread.is_alive()
+
+    def tally(self) -> Tally:
+        self._thread.join(LIMIT_S)
+        assert self.over, "the loop does not end"
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome
+        assert self._outcome is not None
+        return self._outcome
+
+
+def sender_spec(datagram: bool = False, **values: Any) -> LoopSpec:
+    return LoopSpec(role=Role.SENDER, datagram=datagram, **values)
+
+
+def target_spec(datagram: bool = False, **values: Any) -> LoopSpec:
+    return LoopSpec(role=Role.TARGET, datagram=datagram, **values)
+
+
+def end(sock: socket.socket, datagram: bool) -> None:
+    """What the session does after the sender's loop."""
+    if datagram:
+        sock.send(b"")
+    else:
+        sock.shutdown(socket.SHUT_WR)
+
+
+def run_both(engines: tuple[Engine, Engine], sockets: tuple[socket.socket, socket.socket],
+             spec: LoopSpec) -> tuple[Tally, Tally]:
+    near, far = sockets
+    answering = Running(engines[1], far, LoopSpec(
+        role=Role.TARGET, datagram=spec.datagram, request_bytes=spec.request_bytes,
+        response_bytes=spec.response_bytes))
+    sent = Running(engines[0], near, spec).tally()
+    if not spec.datagram:
+        near.settimeout(0.01)
+        end(near, False)
+        while not answering.over:  # it may still have to say what nobody waits for
+            with contextlib.suppress(socket.timeout):
+                near.recv(1 << 20)
+        near.settimeout(None)
+    else:
+        end(near, True)
+    return sent, answering.tally()
+
+
+def check_accounts(tally: Tally, spec: LoopSpec) -> None:
+    assert tally.requests_sent == tally.transactions + tally.in_flight + tally.lost
+    assert tally.latency_ns.total == tally.transactions
+    if tally.transactions:
+        assert 0 < tally.latency_ns.min_ns <= tally.latency_ns.max_ns
+        assert tally.latency_ns.sum_ns >= tally.transactions * tally.latency_ns.min_ns
+        assert tally.latency_ns.percentile(100) == tally.latency_ns.max_ns
+    whole = tally.transactions * spec.response_bytes + tally.leftover_bytes
+    if not spec.datagram:
+        assert tally.bytes_received == whole
+    assert tally.bytes_sent <= tally.requests_sent * spec.request_bytes
+
+
+def answer(sock: socket.socket, message: bytes = b"r") -> bytes:
+    """Play a target by hand: take one request, send one response."""
+    request = sock.recv(1 << 16)
+    sock.send(message)
+    return request
+
+
+def read_interims(descriptor: int) -> list[Interim]:
+    os.set_blocking(descriptor, False)
+    data = b""
+    try:
+        while True:
+            piece = os.read(descriptor, 1 << 16)
+            if not piece:
+                break
+            data += piece
+    except BlockingIOError:
+        pass
+    assert len(data) % INTERIM_RECORD.size == 0
+    return [Interim(*values) for values in INTERIM_RECORD.iter_unpack(data)]

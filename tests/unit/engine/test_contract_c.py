@@ -1,0 +1,85 @@
+"""What only the engine in C can break."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from engines import Running, check_accounts, run_both, sender_spec, target_spec
+
+from xenrr.engine import base, hot, pure
+from xenrr.engine.base import Ended, LoopSpec, Role, Tally
+from xenrr.engine.load import load_engine
+from xenrr.engine.shared import load_shared
+from xenrr.stats import histogram
+
+
+def test_numbers_in_c_are_those_in_python():
+    text = Path(base.__file__).with_name("rr_loop.h").read_text()
+    numbers = {name: int(value) for name, value in
+               re.findall(r"^#define RR_(\w+) (?:INT64_C\()?(\d+)\)?$", text, re.MULTILINE)}
+    assert numbers == {
+        "TICK_NS": base.TICK_NS,
+        "SLOW_ROUND_TRIP_NS": base.SLOW_ROUND_TRIP_NS,
+        "TARGET_POLL": base.TARGET_POLL,
+        "MAX_SILENCES": LoopSpec.MAX_SILENCES,
+        "MAX_STRAYS": pure.MAX_STRAYS,
+        "CHUNK_BYTES": pure.CHUNK_BYTES,
+        "SUB_BUCKET_BITS": histogram.SUB_BUCKET_BITS,
+        "HIGHEST_NS": histogram.HIGHEST_NS,
+        "COUNTS": histogram.COUNTS_LENGTH,
+    }
+    values = {name: int(value) for name, value in
+              re.findall(r"^    RR_(\w+) = (\d+),?$", text, re.MULTILINE)}
+    assert {item.name: values.pop(item.name) for item in Ended} == {
+        item.name: item.value for item in Ended}
+    assert {item.name: values.pop(item.name) for item in Role} == {
+        item.name: item.value for item in Role}
+    assert values == {"DONE": 0, "INTERRUPTED": 1}
+
+
+def test_structs_in_c_have_the_fields_python_packs():
+    text = Path(base.__file__).with_name("rr_loop.h").read_text()
+    structs = {name: re.findall(r"^    int64_t (\w+);$", body, re.MULTILINE)
+               for name, body in re.findall(r"^struct (\w+) \{$(.*?)^\};$", text,
+                                            re.MULTILINE | re.DOTALL)}
+    assert hot.SPEC.size == 8 * len(structs["rr_spec"])
+    assert hot.TALLY.size == 8 * len(structs["rr_tally"])
+    tally = [*Tally.__dataclass_fields__]
+    tally[1] = "saved_errno"
+    assert structs["rr_tally"] == [*tally[:-1], "min_ns", "max_ns", "sum_ns", "clamped"]
+
+
+@pytest.mark.c_engine
+def test_the_shared_object_is_the_same_engine(connect):
+    engine = hot.HotEngine(load_shared())
+    assert (engine.name, engine.loaded_as) == ("hot", "ctypes")
+    spec = sender_spec(transactions=2000, burst=3)
+    sent, answered = run_both((engine, engine), connect(False), spec)
+    assert (sent.transactions, answered.transactions) == (2000, 2000)
+    check_accounts(sent, spec)
+
+
+@pytest.mark.c_engine
+def test_the_loop_runs_without_the_gil(connect):
+    """Two loops that answer each other in one process need each other to go on."""
+    engine = load_engine("hot")
+    spec = sender_spec(transactions=1000)
+    sent, _ = run_both((engine, engine), connect(False), spec)
+    assert sent.transactions == 1000
+
+
+@pytest.mark.c_engine
+def test_many_loops_at_once_keep_their_accounts_apart(connect):
+    engine = load_engine("hot")
+    specs = [sender_spec(transactions=200 + number, burst=number) for number in range(8)]
+    runs = []
+    for spec in specs:
+        near, far = connect(False)
+        runs.append((Running(engine, far, target_spec(transactions=spec.transactions)),
+                     Running(engine, near, spec)))
+    for spec, (answering, sending) in zip(specs, runs):
+        tally = sending.tally()
+        assert tally.transactions == answering.tally().transactions == spec.transactions
+        check_accounts(tally, spec)

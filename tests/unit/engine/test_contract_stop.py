@@ -1,0 +1,185 @@
+"""Stopping and deadlines of round trips."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import time
+
+import pytest
+from engines import (
+    LIMIT_S,
+    MS,
+    PROTOCOLS,
+    Running,
+    answer,
+    check_accounts,
+    end,
+    sender_spec,
+    target_spec,
+)
+
+from xenrr.engine.base import Ended, Tally
+from xenrr.errors import LocalProtocolError
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("side", ["sender", "target"])
+def test_stop_while_running(pair, connect, stop_pipe, datagram, side):
+    near, far = connect(datagram)
+    stop = {side: stop_pipe[0]}
+    answering = Running(pair[1], far, target_spec(datagram), stop.get("target", -1))
+    spec = sender_spec(datagram)
+    sending = Running(pair[0], near, spec, stop.get("sender", -1))
+    time.sleep(0.1)
+    assert not sending.over and not answering.over
+    os.write(stop_pipe[1], b"x")
+    if side == "sender":
+        tally = sending.tally()
+        assert tally.ended is Ended.STOPPED
+        assert tally.transactions > 0
+        check_accounts(tally, spec)
+        end(near, datagram)
+        answering.tally()
+    else:
+        assert answering.tally().ended is Ended.STOPPED
+        far.close()
+        with contextlib.suppress(OSError):  # the sender may have seen the end already
+            near.shutdown(socket.SHUT_RDWR)
+        assert sending.tally().ended in (Ended.PEER, Ended.ERROR)
+
+
+@PROTOCOLS
+def test_stop_before_the_start(engine, connect, stop_pipe, datagram):
+    near, far = connect(datagram)
+    os.write(stop_pipe[1], b"x")
+    for sock, spec in ((near, sender_spec(datagram)), (far, target_spec(datagram))):
+        tally = Running(engine, sock, spec, stop_pipe[0]).tally()
+        assert tally == Tally(ended=Ended.STOPPED)
+
+
+@PROTOCOLS
+def test_stop_while_a_slow_sender_waits(engine, connect, stop_pipe, datagram):
+    near, _far = connect(datagram)
+    run = Running(engine, near, sender_spec(datagram), stop_pipe[0])
+    time.sleep(0.05)
+    os.write(stop_pipe[1], b"x")
+    tally = run.tally()
+    assert (tally.ended, tally.in_flight, tally.requests_sent) == (Ended.STOPPED, 1, 1)
+
+
+@PROTOCOLS
+def test_a_blocked_target_is_released_from_outside(engine, connect, stop_pipe, datagram):
+    near, far = connect(datagram)
+    run = Running(engine, far, target_spec(datagram), stop_pipe[0])
+    near.send(b"x")
+    near.settimeout(LIMIT_S)
+    near.recv(1)
+    os.write(stop_pipe[1], b"x")
+    time.sleep(0.1)
+    assert not run.over
+    far.shutdown(socket.SHUT_RD)
+    tally = run.tally()
+    assert (tally.ended, tally.transactions) == (Ended.STOPPED, 1)
+
+
+@PROTOCOLS
+def test_a_target_without_a_request_is_released_too(engine, connect, datagram):
+    _near, far = connect(datagram)
+    run = Running(engine, far, target_spec(datagram))
+    time.sleep(0.05)
+    far.shutdown(socket.SHUT_RD)
+    assert run.tally() == Tally(ended=Ended.PEER)
+
+
+def test_stop_while_a_send_is_blocked(engine, connect, stop_pipe):
+    near, _far = connect(False)
+    run = Running(engine, near, sender_spec(request_bytes=1 << 30), stop_pipe[0])
+    time.sleep(0.1)
+    os.write(stop_pipe[1], b"x")
+    tally = run.tally()
+    assert (tally.ended, tally.requests_sent, tally.in_flight) == (Ended.STOPPED, 1, 1)
+    assert 0 < tally.bytes_sent < 1 << 30
+
+
+def test_stop_while_the_target_cannot_send(engine, connect, stop_pipe):
+    near, far = connect(False)
+    run = Running(engine, far, target_spec(response_bytes=1 << 30), stop_pipe[0])
+    near.send(b"x")
+    time.sleep(0.1)
+    os.write(stop_pipe[1], b"x")
+    tally = run.tally()
+    assert (tally.ended, tally.transactions) == (Ended.STOPPED, 0)
+    assert 0 < tally.bytes_sent < 1 << 30
+
+
+@PROTOCOLS
+def test_the_deadline_ends_a_wait_that_nobody_answers(engine, connect, datagram):
+    near, _far = connect(datagram)
+    tally = Running(engine, near, sender_spec(datagram, duration_ns=120 * MS)).tally()
+    assert tally.ended is Ended.TIME
+    assert (tally.transactions, tally.in_flight, tally.requests_sent) == (0, 1, 1)
+    assert tally.elapsed_ns >= 120 * MS
+
+
+def test_the_deadline_ends_a_blocked_send(engine, connect):
+    near, _far = connect(False)
+    spec = sender_spec(request_bytes=1 << 30, duration_ns=120 * MS)
+    tally = Running(engine, near, spec).tally()
+    assert (tally.ended, tally.in_flight) == (Ended.TIME, 1)
+
+
+def test_a_response_after_the_deadline_is_no_transaction(engine, connect):
+    """Released from outside in the fast regime: no timeout gets the loop out of recv."""
+    near, far = connect(False)
+    spec = sender_spec(duration_ns=400 * MS)
+    run = Running(engine, near, spec)
+    ends = time.monotonic() + 0.15
+    far.settimeout(LIMIT_S)
+    answered = 0
+    while time.monotonic() < ends:
+        answered += len(answer(far))
+    far.recv(1)
+    time.sleep(0.5)
+    if not run.over:
+        far.send(b"r")
+    tally = run.tally()
+    assert (tally.ended, tally.transactions, tally.in_flight) == (Ended.TIME, answered, 1)
+    assert tally.leftover_bytes in (0, 1)
+    check_accounts(tally, spec)
+
+
+def test_a_response_cut_off_by_the_end_is_left_over(engine, connect):
+    near, far = connect(False)
+    spec = sender_spec(response_bytes=100, duration_ns=150 * MS)
+    run = Running(engine, near, spec)
+    far.send(b"r" * 100)
+    far.send(b"r" * 40)
+    tally = run.tally()
+    assert (tally.ended, tally.transactions, tally.in_flight) == (Ended.TIME, 1, 1)
+    assert tally.leftover_bytes == 40
+    check_accounts(tally, spec)
+
+
+@PROTOCOLS
+def test_timeouts_of_the_socket_come_back(pair, connect, datagram):
+    near, far = connect(datagram)
+    value = struct.pack("@ll", 7, 250_000)
+    for sock in (near, far):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+    before = near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)
+    answering = Running(pair[1], far, target_spec(datagram, transactions=5, idle_end_ns=MS))
+    spec = sender_spec(datagram, transactions=5, loss_timeout_ns=1000 * MS)
+    assert Running(pair[0], near, spec).tally().ended is Ended.COUNT
+    assert answering.tally().ended is Ended.COUNT
+    for sock in (near, far):
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == before
+
+
+def test_a_socket_with_a_python_timeout_is_refused(engine, connect):
+    near, _ = connect(False)
+    near.settimeout(1)
+    with pytest.raises(LocalProtocolError, match="blocking"):
+        engine.run(near, sender_spec())
