@@ -54,14 +54,16 @@ from xenrr.units import (
     MAX_WIDTH,
 )
 
-__all__ = ["INTERIM_RECORD", "MAX_BURST", "SLOW_ROUND_TRIP_NS", "TARGET_POLL", "TICK_NS",
-           "AnySpec", "Buffers", "ConnectSpec", "Ended", "Engine", "Interim", "LoopSpec",
-           "Pace", "Role", "SocketOption", "StreamSpec", "Tally"]
+__all__ = ["INTERIM_RECORD", "MAX_BURST", "MAX_PIECE_BYTES", "SLOW_ROUND_TRIP_NS",
+           "TARGET_POLL", "TICK_NS", "AnySpec", "Buffers", "ConnectSpec", "Ended", "Engine",
+           "Interim", "LoopSpec", "Pace", "Role", "SocketOption", "StreamSpec", "Tally"]
 
 TICK_NS = 50_000_000
 SLOW_ROUND_TRIP_NS = 500_000
 TARGET_POLL = 1024
 
+# Larger messages of round trips and connections move in pieces, through one buffer.
+MAX_PIECE_BYTES = 1 << 20
 # All rings of an end together.
 MAX_RING_BYTES = 1 << 31
 # Start times of the requests in flight are kept: 8 bytes each.
@@ -96,14 +98,18 @@ class Ended(enum.IntEnum):
 class Buffers:
     """Memory that messages are sent from and received into.
 
-    Calls go round a ring of ``width`` buffers, each of which begins ``offset`` bytes behind
-    a multiple of ``alignment``, as netperf's do (src/netlib.c, allocate_buffer_ring()).
+    Messages and one-way calls go round a ring of ``width`` buffers, each of which begins
+    ``offset`` bytes behind a multiple of ``alignment``, as netperf's do (src/netlib.c,
+    allocate_buffer_ring()). Messages of more than ``MAX_PIECE_BYTES`` use one buffer of
+    that size, piece after piece, whatever the width.
 
     Attributes:
         send_width, receive_width: Buffers in each ring, 1 to ``MAX_WIDTH``.
         send_alignment, receive_alignment: In bytes; 0 and 1 mean anywhere.
         send_offset, receive_offset: In bytes.
-        fill: What the send buffers hold, repeated; empty for the engine's own text.
+        fill: What the send buffers hold, repeated; it runs on from one buffer to the next
+            and from piece to piece. Empty for the engine's own text ("netperf" at a
+            sender, zeros at a target).
     """
 
     send_width: int = 1
@@ -126,6 +132,15 @@ class Buffers:
                  + self.receive_width
                  * (receive_bytes + self.receive_alignment + self.receive_offset))
         _within("the size of all buffers", whole, 0, MAX_RING_BYTES)
+
+
+def _pieces(role: Role, request_bytes: int, response_bytes: int) -> tuple[int, int]:
+    """Size of a buffer to send from and of one to receive into."""
+    request_bytes = min(request_bytes, MAX_PIECE_BYTES)
+    response_bytes = min(response_bytes, MAX_PIECE_BYTES)
+    if role is Role.SENDER:
+        return request_bytes, response_bytes
+    return response_bytes, request_bytes
 
 
 @dataclass(frozen=True)
@@ -179,7 +194,7 @@ class LoopSpec:
             one, every system call counts references to its file, 1 to 2 % of a loopback
             round trip. Whatever the thread still wants to say has to go through
             ``report_fd``, because closing anything there is seen by nobody.
-        buffers: Rings larger than one buffer are for messages up to 1 MiB.
+        buffers: See there.
         pace: Unit: one transaction. A target that is given one brakes its responses.
         plain_write: Send with write() instead of send().
     """
@@ -210,6 +225,7 @@ class LoopSpec:
         for name in ("duration_ns", "transactions", "interim_ns", "idle_end_ns",
                      "loss_timeout_ns"):
             _within(name, getattr(self, name), 0, 1 << 62)
+        self.buffers.check(*_pieces(self.role, self.request_bytes, self.response_bytes))
 
 
 @dataclass(frozen=True)
@@ -279,6 +295,7 @@ class ConnectSpec:
             _within(name, getattr(self, name), 0, MAX_MESSAGE_BYTES)
         for name in ("duration_ns", "transactions", "interim_ns"):
             _within(name, getattr(self, name), 0, 1 << 62)
+        self.buffers.check(*_pieces(self.role, self.request_bytes, self.response_bytes))
         low, high = self.ports
         _within("ports", low, 0, 65535)
         _within("ports", high, low, 65535)
