@@ -247,9 +247,7 @@ class _Json(_Codec):
 
 class _Msgpack(_Codec):
     def __init__(self) -> None:
-        import msgpack
-
-        self._msgpack: Any = msgpack
+        self._msgpack = _load_msgpack()
 
     def value(self, value: object) -> bytes:
         packed: bytes = self._msgpack.packb(value)
@@ -286,9 +284,15 @@ class _Msgpack(_Codec):
             raise _Cut from exc
 
 
+def _load_msgpack() -> Any:
+    import msgpack
+
+    return msgpack
+
+
 def _has_msgpack() -> bool:
     try:
-        import msgpack  # noqa: F401
+        _load_msgpack()
     except ImportError:
         return False
     return True
