@@ -29,7 +29,8 @@ def collect_host_facts(root: str | os.PathLike[str] = "/") -> dict[str, str]:
     Returns:
         Any of ``kernel``, ``machine``, ``python``, ``cpu_model``, ``cpus``,
         ``cpus_allowed``, ``governor``, ``clock_source``, ``clock_read_ns`` (of Python's
-        clock, call included), ``load_average``, ``xen``, ``hypervisor``.
+        clock, call included), ``clock_resolution_ns``, ``load_average``, ``xen``,
+        ``hypervisor``.
     """
     facts: dict[str, str] = {}
     for key, find in FINDERS.items():
@@ -115,6 +116,10 @@ def _clock_read_ns(root: str) -> str:
     return str(min(-now() + now() for _ in range(CLOCK_READS)))
 
 
+def _clock_resolution_ns(root: str) -> str:
+    return f"{time.get_clock_info('monotonic').resolution * 1e9:.0f}"
+
+
 def _load_average(root: str) -> str:
     return " ".join(_read(root, "proc/loadavg").split()[:3])
 
@@ -156,6 +161,7 @@ FINDERS: dict[str, Callable[[str], str]] = {
     "governor": _governor,
     "clock_source": _clock_source,
     "clock_read_ns": _clock_read_ns,
+    "clock_resolution_ns": _clock_resolution_ns,
     "load_average": _load_average,
     "xen": _xen,
     "hypervisor": _hypervisor,

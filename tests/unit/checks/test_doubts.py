@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from xenrr.checks import doubts as module
+from xenrr.checks.doubts import CODES, doubts_of, doubts_of_repeats
+from xenrr.cpu.usage import CpuUsage
+from xenrr.results.record import EndSpec, InterimPoint, Run, TargetTally, TestSpec
+from xenrr.stats.histogram import Histogram
+
+PAGE = Path(__file__).resolve().parents[3] / "docs/method/doubts.md"
+SECOND = 10**9
+
+
+def histogram_of(count: int) -> Histogram:
+    made = Histogram()
+    made.record(20_000, count)
+    return made
+
+
+def make_run(transactions: int = 100_000, **changes: object) -> Run:
+    standard = Run(
+        spec=TestSpec(duration_s=10), target="dom0", target_address="127.0.0.1:4000",
+        local_address="127.0.0.1:4001", peer="xenrr", engine="pure", started_epoch_s=1.5e9,
+        elapsed_ns=10 * SECOND, transactions=transactions, requests_sent=transactions,
+        in_flight=0, lost=0, late=0, malformed=0, drained=0, bytes_sent=transactions,
+        bytes_received=transactions, send_calls=transactions, recv_calls=transactions,
+        ended="time", error="",
+        latency_ns=histogram_of(transactions),
+        target_tally=TargetTally(transactions=transactions),
+        host={"clock_source": "tsc", "clock_read_ns": "50", "clock_resolution_ns": "1",
+              "load_average": "0.5 0.2 0.1", "cpus": "2"})
+    return replace(standard, **changes)  # type: ignore[arg-type]
+
+
+def interims(*rates: int) -> tuple[InterimPoint, ...]:
+    return tuple(InterimPoint((place + 1) * SECOND, SECOND, rate, 2 * rate, 1, 1, 1, 1.5e9)
+                 for place, rate in enumerate(rates))
+
+
+STEADY = (10_000, 10_050, 9_980, 10_020, 9_990, 10_010, 10_040, 9_970, 10_000, 10_030)
+FALLING = tuple(10_000 - 100 * place for place in range(20))
+
+
+def codes(run: Run) -> list[str]:
+    return [doubt.code for doubt in doubts_of(run)]
+
+
+def test_a_sound_run_has_none():
+    assert codes(make_run(interims=interims(*STEADY))) == []
+
+
+@pytest.mark.parametrize(("code", "changes"), [
+    ("broken", {"error": "the peer ended the data connection"}),
+    ("stopped", {"ended": "stopped"}),
+    ("short", {"elapsed_ns": SECOND // 2}),
+    ("samples", {"latency_ns": histogram_of(99_999)}),
+    ("counts", {"target_tally": TargetTally(transactions=99_000)}),
+    ("loss", {"lost": 3}),
+    ("loss", {"late": 1}),
+    ("loss", {"malformed": 1}),
+    ("steal", {"local_cpu": CpuUsage(50.0, steal=1.5)}),
+    ("steal", {"remote_cpu": CpuUsage(50.0, steal=40.0)}),
+    ("self-connection", {"target_address": "127.0.0.1:4001"}),
+    ("shared-cpu", {"spec": TestSpec(duration_s=10, local=EndSpec(cpu=1),
+                                     remote=EndSpec(cpu=1))}),
+    ("clock", {"host": {"clock_source": "hpet"}}),
+    ("clock", {"host": {"clock_read_ns": "1500"}}),
+    ("clock", {"host": {"clock_resolution_ns": "4000000"}}),
+    ("busy", {"host": {"load_average": "3.1 1 1", "cpus": "2"}}),
+    ("warm-up", {"interims": interims(5_000, 6_000, *STEADY, *STEADY)}),
+    ("trend", {"interims": interims(*FALLING)}),
+])
+def test_each_doubt_is_provoked(code, changes):
+    doubts = doubts_of(make_run(**changes))
+    assert [doubt.code for doubt in doubts] == [code]
+    assert str(doubts[0]).endswith(f"[{code}]")
+
+
+def test_few_samples_are_few_for_the_percentiles_that_are_shown():
+    run = make_run(5000)
+    (doubt,) = doubts_of(run)
+    assert doubt.code == "few-samples"
+    assert "5000 samples tell little about p99.9; 10000 would" in doubt.text
+    assert doubts_of(run, percents=(50, 99)) == []
+    assert "p100" in doubts_of(run, percents=(100,))[0].text
+
+
+@pytest.mark.parametrize("changes", [
+    {"target_tally": TargetTally()},                    # the target says nothing
+    {"target_tally": TargetTally(transactions=100_016)},  # answered after the end
+    {"local_cpu": CpuUsage(50.0)},                      # steal unknown
+    {"host": {}},
+    {"host": {"load_average": "?", "cpus": "", "clock_read_ns": "n/a"}},
+    {"spec": TestSpec(duration_s=10, local=EndSpec(cpu=1), remote=EndSpec(cpu=0))},
+])
+def test_what_is_unknown_or_normal_is_no_doubt(changes):
+    assert codes(make_run(**changes)) == []
+
+
+def test_streams_have_no_transactions_to_doubt():
+    run = make_run(spec=TestSpec("TCP_STREAM", duration_s=10), transactions=0)
+    assert codes(run) == []
+
+
+def test_repeats():
+    def found(*rates):
+        return [doubt.code for doubt in doubts_of_repeats(rates)]
+
+    assert found(*STEADY) == []
+    assert found(100.0) == []
+    assert found(100.0, 150.0) == ["not-converged"]
+    assert found(*STEADY, 9_000) == ["outlier"]
+    assert found(*FALLING) == ["drift"]
+
+
+def test_every_code_has_its_page_and_is_used():
+    explained = re.findall(r"^### (.+)$", PAGE.read_text(), re.MULTILINE)
+    used = set(re.findall(r'Doubt\(\s*"([a-z-]+)"', Path(module.__file__).read_text()))
+    assert sorted(explained) == sorted(CODES) == sorted(used)

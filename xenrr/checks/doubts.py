@@ -1,0 +1,233 @@
+"""Reasons not to believe a number, found in its own record.
+
+Every check is a pure function of one record, or of repeats of the same run, and yields
+doubts: a stable code, which is also the heading of its page in ``docs/method/doubts.md``,
+and one sentence with the figures of this very run. A doubt stands beside the number it
+concerns, never instead of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from xenrr.results.record import ROUND_TRIPS, Run
+from xenrr.stats.interval import mean_interval
+from xenrr.stats.series import find_outliers, find_trend, find_warm_up
+
+__all__ = ["CODES", "SHOWN_PERCENTS", "Doubt", "doubts_of", "doubts_of_repeats"]
+
+SHOWN_PERCENTS = (50.0, 90.0, 99.0, 99.9)
+
+SHORT_S = 1.0
+STEAL_PERCENT = 1.0
+# Fewer samples above a percentile than this, and it is little more than the maximum.
+SAMPLES_ABOVE = 10
+TREND_P_VALUE = 0.01
+TREND_CHANGE = 0.02
+CLOCK_SHARE = 0.05
+# Half of the interval over repeats, as a share of the mean.
+CONVERGED = 0.05
+# A target may have answered what its sender no longer counts, but never less than it counts.
+SLOW_CLOCK_SOURCES = ("jiffies", "refined-jiffies", "acpi_pm", "hpet", "pit")
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """One reason.
+
+    Attributes:
+        code: Stable, one of ``CODES``.
+        text: A sentence about this run, without its full stop.
+    """
+
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.text} [{self.code}]"
+
+
+def doubts_of(run: Run, percents: Iterable[float] = SHOWN_PERCENTS) -> list[Doubt]:
+    """All doubts about one run.
+
+    Args:
+        run: A finished test.
+        percents: Percentiles that are shown of it.
+    """
+    found = [doubt for check in CHECKS for doubt in check(run)]
+    return [*found, *check_percentiles(run, percents)]
+
+
+def doubts_of_repeats(rates: Sequence[float]) -> list[Doubt]:
+    """Doubts about repeats of the same run, in the order they were made.
+
+    Args:
+        rates: Main result of each, in any unit.
+    """
+    return [doubt for check in REPEAT_CHECKS for doubt in check(rates)]
+
+
+def check_error(run: Run) -> Iterator[Doubt]:
+    """Something went wrong after the first transactions."""
+    if run.error:
+        yield Doubt("broken", f"the run broke off: {run.error}")
+
+
+def check_stopped(run: Run) -> Iterator[Doubt]:
+    """Somebody ended it early."""
+    if run.ended == "stopped":
+        yield Doubt("stopped", f"the run was ended by hand after {run.elapsed_s:.2f} s")
+
+
+def check_length(run: Run) -> Iterator[Doubt]:
+    """Too short for anything but a first look: a stall of a second would not be in it."""
+    if run.elapsed_s < SHORT_S:
+        yield Doubt("short", f"it lasted {run.elapsed_s:.3f} s; below {SHORT_S:g} s a rate "
+                             "depends on when it was taken")
+
+
+def check_samples(run: Run) -> Iterator[Doubt]:
+    """Every transaction is timed, so their numbers agree."""
+    samples = run.latency_ns.total
+    if run.spec.direction == ROUND_TRIPS and samples != run.transactions:
+        yield Doubt("samples", f"{run.transactions} transactions but {samples} latency "
+                               "samples")
+
+
+def check_target_count(run: Run) -> Iterator[Doubt]:
+    """A target cannot have answered fewer requests than came back."""
+    counted = run.target_tally.transactions
+    if 0 <= counted < run.transactions:
+        yield Doubt("counts", f"the sender counted {run.transactions} transactions, the "
+                              f"target {counted}")
+
+
+def check_loss(run: Run) -> Iterator[Doubt]:
+    """Lost datagrams: each one also stopped the loop for its timeout."""
+    if run.lost:
+        share = 100 * run.lost / run.requests_sent
+        yield Doubt("loss", f"{run.lost} of {run.requests_sent} requests were lost "
+                            f"({share:.2g} %), and the sender waited "
+                            f"{run.spec.loss_timeout_s:g} s for each")
+    elif run.late or run.malformed:
+        yield Doubt("loss", f"{run.late} responses came late and {run.malformed} had a wrong "
+                            "size")
+
+
+def check_steal(run: Run) -> Iterator[Doubt]:
+    """The hypervisor gave the CPUs to somebody else."""
+    for end, usage in (("sender", run.local_cpu), ("target", run.remote_cpu)):
+        if usage is not None and usage.steal > STEAL_PERCENT:
+            yield Doubt("steal", f"{usage.steal:.1f} % of the {end}'s CPU time was stolen by "
+                                 "other guests")
+
+
+def check_self_connection(run: Run) -> Iterator[Doubt]:
+    """The sender's socket was connected to itself: no target was measured."""
+    if run.local_address == run.target_address:
+        yield Doubt("self-connection", f"the data connection led from {run.local_address} to "
+                                       "itself")
+
+
+def check_shared_cpu(run: Run) -> Iterator[Doubt]:
+    """Both ends on one CPU take turns; the network is not what limits them."""
+    here = run.local_address.rpartition(":")[0] == run.target_address.rpartition(":")[0]
+    if here and run.spec.local.cpu >= 0 and run.spec.local.cpu == run.spec.remote.cpu:
+        yield Doubt("shared-cpu", f"both ends ran on CPU {run.spec.local.cpu} of one machine")
+
+
+def check_clock(run: Run) -> Iterator[Doubt]:
+    """The clock is too slow or too coarse for these round trips."""
+    source = run.host.get("clock_source", "")
+    if source in SLOW_CLOCK_SOURCES:
+        yield Doubt("clock", f"the clock source is {source}: reading it costs a system call "
+                             "or a slow device")
+    typical_ns = run.latency_ns.percentile(50)
+    for fact, what in (("clock_read_ns", "reading the clock takes"),
+                       ("clock_resolution_ns", "the clock moves in steps of")):
+        value_ns = _number(run.host.get(fact, ""))
+        if typical_ns and value_ns > CLOCK_SHARE * typical_ns:
+            yield Doubt("clock", f"{what} {value_ns:g} ns, {100 * value_ns / typical_ns:.0f} "
+                                 "% of the median")
+
+
+def check_load(run: Run) -> Iterator[Doubt]:
+    """The machine was busy with something else before the run began."""
+    load, cpus = (_number(run.host.get(fact, "").partition(" ")[0])
+                  for fact in ("load_average", "cpus"))
+    if cpus and load > cpus:
+        yield Doubt("busy", f"the load of the sender was {load:g} on {cpus:g} CPUs before "
+                            "the run")
+
+
+def check_steadiness(run: Run) -> Iterator[Doubt]:
+    """The rate drifted, or began far from where it stayed."""
+    # The last interval is rarely whole.
+    rates = [point.rate_tps or point.bytes / max(point.interval_ns, 1)
+             for point in run.interims[:-1]]
+    cut = find_warm_up(rates)
+    if cut:
+        until_s = run.interims[cut - 1].end_ns / 1e9
+        yield Doubt("warm-up", f"the first {until_s:.2f} s went at another rate than the rest")
+    trend = find_trend(rates[cut:])
+    if trend and trend.p_value < TREND_P_VALUE and abs(trend.change) > TREND_CHANGE:
+        way = "rose" if trend.change > 0 else "fell"
+        yield Doubt("trend", f"the rate {way} by {100 * abs(trend.change):.1f} % in the "
+                             "course of the run")
+
+
+def check_percentiles(run: Run, percents: Iterable[float]) -> Iterator[Doubt]:
+    """Too few samples lie above a percentile to know it."""
+    total = run.latency_ns.total
+    asked = [percent for percent in percents
+             if total and total * (100 - percent) / 100 < SAMPLES_ABOVE]
+    if asked:
+        needed = math.ceil(SAMPLES_ABOVE * 100 / (100 - asked[0]) - 1e-9) if (
+            asked[0] < 100) else 0
+        yield Doubt("few-samples", f"{total} samples tell little about p{asked[0]:g}"
+                    + (f"; {needed} would" if needed else ""))
+
+
+def check_convergence(rates: Sequence[float]) -> Iterator[Doubt]:
+    """The mean of the repeats is not known well."""
+    if len(rates) > 1:
+        half = mean_interval(rates).relative_half_width
+        if half > CONVERGED:
+            shown = "unknown" if math.isinf(half) else f"{100 * half:.1f} %"
+            yield Doubt("not-converged", f"{len(rates)} repeats know their mean to plus or "
+                                         f"minus {shown} only")
+
+
+def check_outliers(rates: Sequence[float]) -> Iterator[Doubt]:
+    """Some repeats lie far from the others; they are part of the mean all the same."""
+    # Of fewer than five nobody can say which is the odd one.
+    places = find_outliers(rates) if len(rates) >= 5 else []
+    if places:
+        which = ", ".join(str(place + 1) for place in places[:5])
+        yield Doubt("outlier", f"repeat {which} of {len(rates)} lies far from the others")
+
+
+def check_drift(rates: Sequence[float]) -> Iterator[Doubt]:
+    """The repeats went up or down one after the other."""
+    trend = find_trend(rates)
+    if trend and trend.p_value < TREND_P_VALUE and abs(trend.change) > TREND_CHANGE:
+        yield Doubt("drift", "the repeats drifted by "
+                             f"{100 * trend.change:+.1f} % from the first to the last")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+CHECKS = (check_error, check_stopped, check_length, check_samples, check_target_count,
+          check_loss, check_steal, check_self_connection, check_shared_cpu, check_clock,
+          check_load, check_steadiness)
+REPEAT_CHECKS = (check_convergence, check_outliers, check_drift)
+CODES = ("broken", "stopped", "short", "samples", "counts", "loss", "steal",
+         "self-connection", "shared-cpu", "clock", "busy", "warm-up", "trend", "few-samples",
+         "not-converged", "outlier", "drift")
