@@ -15,7 +15,7 @@ import random
 from vectors.reader import Conversation, conversations, identified, play
 
 from xenrr.errors import RemoteProtocolError
-from xenrr.wire.classic import RRRequest
+from xenrr.wire.catalogue import REQUESTS
 from xenrr.wire.connection import MAX_BUFFERED_BYTES, NEED_DATA, PEER_CLOSED
 from xenrr.wire.control import (
     CpuCalibrateRequest,
@@ -25,17 +25,16 @@ from xenrr.wire.control import (
     SysinfoRequest,
 )
 from xenrr.wire.message import SHORT_BYTES
-from xenrr.wire.omni import OmniRequest
 from xenrr.wire.sender import SenderConnection
 from xenrr.wire.states import State
 from xenrr.wire.target import TargetConnection
 
 CASES = int(os.environ.get("XENRR_FUZZ_CASES", "2000"))
 CONVERSATIONS = conversations()
-SENT = (CpuCalibrateRequest, DebugRequest, OmniRequest, RRRequest, SysinfoRequest)
+SENT = (CpuCalibrateRequest, DebugRequest, SysinfoRequest, *REQUESTS)
 # Words that mean something somewhere: types, limits, errno 998 both ways round.
-WORDS = [0, 1, 2, 5, 6, 13, 19, 97, 98, 99, 600, 601, 998, 0xE6030000, 0x62000000, 0x7F800000,
-         0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 65535, 65536]
+WORDS = [0, 1, 2, 4, 5, 6, 10, 13, 16, 19, 34, 94, 97, 98, 99, 300, 600, 601, 998, 0xE6030000,
+         0x62000000, 0x7F800000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 65535, 65536]
 
 
 def damaged(dice: random.Random, raw: bytes) -> bytes:

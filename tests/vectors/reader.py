@@ -36,7 +36,9 @@ Cut = Callable[[bytes], Iterator[bytes]]
 PROBE_ANSWERS = {
     dialects.CLASSIC_SERVER: ErrorResponse(998),
     dialects.SHORT_SYSINFO: SysinfoResponse(",Linux,5.10,x86_64,#1"),
+    dialects.OMNI_2_4_5: SysinfoResponse(",Linux,5.10,x86_64,#1"),
     dialects.NETPERF_2_6: SysinfoResponse(",Linux,5.10,x86_64,#1"),
+    dialects.XENRR: SysinfoResponse(",xenrr,"),
     dialects.NETPERF_2_7: SysinfoResponse(",Deprecated,Deprecated,Deprecated,Deprecated"),
 }
 
@@ -118,6 +120,10 @@ def identified(dialect: Dialect) -> SenderConnection:
     if dialect.message_bytes == LONG_BYTES:
         sender.probe_silent()
     sender.receive_data(encode_answer(PROBE_ANSWERS[dialect], dialect))
+    if dialect is dialects.OMNI_2_4_5:
+        assert sender.next_event() == PeerIdentified(dialects.SHORT_SYSINFO)
+        sender._dialect = dialect  # nothing that it says tells this server apart
+        return sender
     assert sender.next_event() == PeerIdentified(dialect)
     return sender
 

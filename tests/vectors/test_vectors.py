@@ -52,6 +52,7 @@ def test_a_tail_waits_for_the_rest(conversation):
     assert shown(request) == first.meaning
     if isinstance(request, PassphraseRequest):
         assert target.next_event() is NEED_DATA
+    if isinstance(request, (PassphraseRequest, UnknownRequest)):
         return
     sender.send(request)
     for message in later[:1]:
@@ -76,7 +77,8 @@ def test_there_are_vectors_of_every_dialect_and_message():
     kinds = {message.meaning.partition("(")[0]
              for conversation in CONVERSATIONS for message in conversation.messages}
     assert {(one.message_bytes, one.results_layout, one.omni) for one in dialects} == {
-        (256, "A", False), (256, "A", None), (656, "B", True), (656, "C", True)}
+        (256, "A", False), (256, "A", None), (256, "A", True),
+        (656, "B", True), (656, "C", True)}
     assert kinds == {
         "CpuCalibrateRequest", "CpuCalibrateResponse", "DebugRequest", "DebugResponse",
         "ErrorResponse", "OmniRequest", "OmniResponse", "OmniResults", "PassphraseRequest",

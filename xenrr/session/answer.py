@@ -95,6 +95,8 @@ def wanted_of(request: OmniRequest | RRRequest, family: int, local: str) -> Test
     if isinstance(request, OmniRequest):
         wanted = _omni_wanted(request, family, local)
     else:
+        if request.kind not in (Kind.DO_TCP_RR, Kind.DO_UDP_RR):
+            raise Refused(UNKNOWN_REQUEST_ERRNO, "only request/response tests are served")
         datagram = request.kind == Kind.DO_UDP_RR
         wanted = TestWanted(
             name="UDP_RR" if datagram else "TCP_RR", classic=True, datagram=datagram,

@@ -1,4 +1,6 @@
-"""Classic request/response tests: TCP_RR and UDP_RR, same layout in 2.4.0 to HEAD.
+"""Classic tests that count transactions: TCP_RR, UDP_RR, TCP_CRR and TCP_CC.
+
+One layout for the four, the same in 2.4.0 to HEAD.
 
 Fields, units and defaults: netperf src/nettest_bsd.h and .c; recorded in tests/vectors.
 """
@@ -58,7 +60,7 @@ _RESULTS = Layout(
 
 @dataclass(frozen=True)
 class RRRequest:
-    """Types 13 (TCP_RR) and 19 (UDP_RR).
+    """Types 13 (TCP_RR), 19 (UDP_RR), 34 (TCP_CRR) and 300 (TCP_CC).
 
     Sizes are bytes. ``test_length`` is seconds, or minus a number of transactions. A buffer
     size of -1 leaves the default in every release; 0 is the minimum from 2.4.4 on, and what
@@ -92,7 +94,11 @@ class RRRequest:
 
 @dataclass(frozen=True)
 class RRResponse:
-    """Types 14 and 20: what the target set up, in bytes, and the port to send data to."""
+    """Types 14, 20, 35 and 301: what the target set up, and the port to send data to.
+
+    Sizes are bytes. Real servers set ``no_delay`` not in UDP_RR, ``test_length`` in TCP_RR
+    only, and ``measure_cpu`` in TCP_CRR and TCP_CC only when they measure.
+    """
 
     kind: Kind = Kind.TCP_RR_RESPONSE
     recv_buf_size: int = 0
@@ -114,11 +120,11 @@ class RRResponse:
 
 @dataclass(frozen=True)
 class RRResults:
-    """Types 15 and 21: what the target counted.
+    """Types 15, 21, 36 and 302: what the target counted.
 
     ``bytes_received`` is transactions times request and response size; ``elapsed_time`` is
-    in s. Real servers never set ``recv_calls`` and ``serv_dem``, and the CPU fields only
-    when they measured.
+    in s. Real servers never set ``recv_calls`` and ``serv_dem``, the CPU fields only when
+    they measured, ``cpu_method`` not in TCP_CRR and TCP_CC, ``num_cpus`` not in TCP_CRR.
     """
 
     kind: Kind = Kind.TCP_RR_RESULTS

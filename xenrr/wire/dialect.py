@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xenrr.wire.message import LONG_BYTES, SHORT_BYTES
 
-__all__ = ["CLASSIC_CLIENT", "CLASSIC_SERVER", "NETPERF_2_6", "NETPERF_2_7", "SHORT_SYSINFO",
-           "XENRR", "Dialect", "dialect_of_sysinfo"]
+__all__ = ["CLASSIC_CLIENT", "CLASSIC_SERVER", "NETPERF_2_6", "NETPERF_2_7", "OMNI_2_4_5",
+           "SHORT_SYSINFO", "XENRR", "Dialect", "dialect_of_sysinfo"]
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,17 @@ class Dialect:
     Attributes:
         message_bytes: Size of every message, 256 or 656.
         omni: Whether it knows OMNI tests; ``None`` while that has to be tried.
-        results_layout: Which OMNI results it uses: ``A``, ``B`` or ``C``.
+        results_layout: Which OMNI results it uses: ``A``, ``B`` or ``C``; ``X`` is ours, C
+            with the steal time behind it.
         peer: Its release as far as it shows, for a person.
+        first_omni: Whether its OMNI requests and responses are those of 2.4.5.
     """
 
     message_bytes: int
     omni: bool | None
     results_layout: str
     peer: str
+    first_omni: bool = False
 
 
 CLASSIC_SERVER = Dialect(SHORT_BYTES, False, "A", "netperf 2.4.0 to 2.4.4")
@@ -32,9 +35,11 @@ CLASSIC_SERVER = Dialect(SHORT_BYTES, False, "A", "netperf 2.4.0 to 2.4.4")
 CLASSIC_CLIENT = Dialect(SHORT_BYTES, False, "A", "netperf 2.4.0 to 2.4.5")
 # A 2.4.5 server answers sysinfo, but knows OMNI in a form of its own or not at all.
 SHORT_SYSINFO = Dialect(SHORT_BYTES, None, "A", "netperf 2.4.5 or 2.5.0")
+# Its client shows itself by its first OMNI request; its server never does.
+OMNI_2_4_5 = Dialect(SHORT_BYTES, True, "A", "netperf 2.4.5 with OMNI", first_omni=True)
 NETPERF_2_6 = Dialect(LONG_BYTES, True, "B", "netperf 2.6.0")
 NETPERF_2_7 = Dialect(LONG_BYTES, True, "C", "netperf 2.7 or later")
-XENRR = Dialect(LONG_BYTES, True, "C", "xenrr")
+XENRR = Dialect(LONG_BYTES, True, "X", "xenrr")
 
 # A version is printed on terminals; what a peer puts there stays short and printable.
 MAX_VERSION_CHARACTERS = 40
@@ -52,7 +57,7 @@ def dialect_of_sysinfo(text: str, message_bytes: int) -> Dialect:
     if fields[:2] == ["", XENRR.peer]:
         version = "".join(filter(str.isprintable, "".join(fields[2:3])))
         peer = f"{XENRR.peer} {version[:MAX_VERSION_CHARACTERS]}".rstrip()
-        return Dialect(XENRR.message_bytes, XENRR.omni, XENRR.results_layout, peer)
+        return replace(XENRR, peer=peer)
     if message_bytes == SHORT_BYTES:
         return SHORT_SYSINFO
     return NETPERF_2_7 if fields[:2] == ["", "Deprecated"] else NETPERF_2_6

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 from xenrr.errors import LocalProtocolError, RemoteProtocolError
 
-__all__ = ["FLOAT", "INT", "PORT", "UINT", "UINT64", "Address", "Bytes", "Field", "Flags",
-           "Layout", "Text", "WireType"]
+__all__ = ["DOUBLE", "FLOAT", "INT", "PORT", "UINT", "UINT64", "UINT_REVERSED", "Address",
+           "Bytes", "Field", "FlagWords", "Flags", "Layout", "MarkedFloat", "Text", "WireType"]
 
 WORD_BYTES = 4
 
@@ -85,6 +85,56 @@ class Flags(WireType):
 
     def decode(self, raw: bytes, earlier: Mapping[str, Any]) -> Any:
         return self._known.__class__(struct.unpack(">I", raw)[0] & int(self._known))
+
+
+class FlagWords(WireType):
+    """Flags that have a word each, 0 or 1, one behind the other.
+
+    Args:
+        order: Which flag each word stands for, no flag for a word without meaning.
+        implied: Flags without a word, which are always set.
+    """
+
+    def __init__(self, order: tuple[IntFlag, ...], implied: IntFlag) -> None:
+        self._order = order
+        self._implied = implied
+        self.size_bytes = WORD_BYTES * len(order)
+
+    def encode(self, value: Any) -> bytes:
+        return struct.pack(f">{len(self._order)}I", *(bool(value & one) for one in self._order))
+
+    def decode(self, raw: bytes, earlier: Mapping[str, Any]) -> Any:
+        words = struct.unpack(f">{len(self._order)}I", raw)
+        flags = self._implied
+        for one, word in zip(self._order, words):
+            if word:
+                flags |= one
+        return flags
+
+
+class MarkedFloat(WireType):
+    """A number that is 0 or more behind a word of its own; -1.0 where that word is missing.
+
+    For fields of ours in places where a peer may have leftovers.
+    """
+
+    size_bytes = 2 * WORD_BYTES
+
+    def __init__(self, marker: bytes, most: float) -> None:
+        self._struct = struct.Struct(">4sf")
+        self._marker = marker
+        self._most = most
+
+    def encode(self, value: Any) -> bytes:
+        if value == -1.0:
+            return bytes(self.size_bytes)
+        if not 0 <= value <= self._most:
+            raise ValueError(f"it lies between 0 and {self._most:g}, or is -1 for unknown")
+        return self._struct.pack(self._marker, value)
+
+    def decode(self, raw: bytes, earlier: Mapping[str, Any]) -> Any:
+        marker, value = self._struct.unpack(raw)
+        return value if marker == self._marker and 0 <= value <= self._most else -1.0
 
 
 class Bytes(WireType):
@@ -155,7 +205,9 @@ def _reverse_words(raw: bytes) -> bytes:
 
 INT = _Number(">i")
 UINT = _Number(">I")
+UINT_REVERSED = _Number("<I")
 FLOAT = _Number(">f")
+DOUBLE = _Number(">d")
 UINT64 = _Number(">Q")
 PORT = _Port(">I")
 

@@ -4,9 +4,11 @@ The layouts grew with the releases. Requests and responses follow the message si
 256 bytes, 2.6.0 and later: 656), results come in three layouts named A (2.5.0), B (2.6.0)
 and C (2.7.0 and later). A field that a dialect lacks does not travel.
 
-netperf 2.4.5 built with ``--enable-omni`` sends a fourth form, with other words from int 12
-on. Its requests are recognised and refused like any unknown type: its response and results
-differ too, and such builds are not distributed.
+netperf 2.4.5 built with ``--enable-omni`` has the first form of requests and responses, with
+a word for every flag; its results are A. Its requests are recognised and served. Its server
+cannot be told from one of 2.5.0, so it is never asked in this form.
+
+Between two xenrr the results go on behind C, in layout X.
 
 Fields, units and defaults: netperf src/nettest_omni.c; recorded in tests/vectors.
 """
@@ -27,8 +29,11 @@ from xenrr.wire.layout import (
     Address,
     Field,
     Flags,
+    FlagWords,
     Layout,
+    MarkedFloat,
     Text,
+    WireType,
 )
 from xenrr.wire.message import SHORT_BYTES, Kind
 
@@ -98,6 +103,29 @@ def _addresses(wire: Address) -> tuple[Field, ...]:
     return Field("netperf_ip", wire, 28), Field("netserver_ip", wire, 32)
 
 
+# The first form never forbids routing, so the flag that allows it is always set.
+_REQUEST_2_4_5 = Layout(
+    *_REQUEST_TABLE[:12],
+    ("flags", FlagWords((OmniFlags.NODELAY, OmniFlags.SENDFILE, OmniFlags.CONNECTION_TEST,
+                         OmniFlags.MEASURE_CPU), OmniFlags.ROUTING_ALLOWED), 12),
+    ("cpu_rate", FLOAT, 16),
+    ("test_length", INT, 17),
+    ("so_rcvavoid", UINT, 18),
+    ("so_sndavoid", UINT, 19),
+    ("send_dirty_count", INT, 20),
+    ("recv_dirty_count", INT, 21),
+    ("recv_clean_count", INT, 22),
+    # Word 23 turns UDP checksums off, which no Linux does.
+    ("data_port", UINT, 24),
+    ("ipfamily", UINT, 25),
+    ("socket_type", UINT, 26),
+    ("protocol", UINT, 27),
+    ("direction", UINT, 28),
+    ("netperf_port", UINT, 29),
+    ("interval_burst", UINT, 30),
+    ("interval_usecs", UINT, 31),
+    ("netperf_ip", Address(reversed_ipv6_words=False), 32),
+)
 _REQUEST_2_5 = Layout(*_REQUEST_TABLE, *_addresses(Address(reversed_ipv6_words=False)))
 _REQUEST_2_6 = Layout(
     *_REQUEST_TABLE,
@@ -108,24 +136,29 @@ _REQUEST_2_6 = Layout(
     ("fill_file", Text(32), 42),
 )
 
-_RESPONSE_COMMON_TABLE = (
+_RESPONSE_SIZES_TABLE = (
     ("recv_buf_size", INT, 0),
     ("receive_size", INT, 1),
     ("recv_width", INT, 2),
     ("send_buf_size", INT, 3),
     ("send_size", INT, 4),
     ("send_width", INT, 5),
-    ("flags", _RESPONSE_FLAGS, 6),
-    ("cpu_rate", FLOAT, 7),
-    ("test_length", UINT, 8),
-    ("so_rcvavoid", UINT, 9),
-    ("so_sndavoid", UINT, 10),
-    ("data_port", PORT, 11),
-    ("interval_burst", UINT, 12),
-    ("interval_usecs", UINT, 13),
-    ("cpu_frequency", UINT, 14),
-    ("security_info", UINT, 15),
 )
+
+
+def _after_flags(word: int) -> tuple[Field, ...]:
+    """The run of fields that follows the flags in every form."""
+    return (
+        Field("cpu_rate", FLOAT, word),
+        Field("test_length", UINT, word + 1),
+        Field("so_rcvavoid", UINT, word + 2),
+        Field("so_sndavoid", UINT, word + 3),
+        Field("data_port", PORT, word + 4),
+        Field("interval_burst", UINT, word + 5),
+        Field("interval_usecs", UINT, word + 6),
+        Field("cpu_frequency", UINT, word + 7),
+        Field("security_info", UINT, word + 8),
+    )
 
 
 def _host_strings(word: int) -> tuple[Field, ...]:
@@ -137,6 +170,15 @@ def _host_strings(word: int) -> tuple[Field, ...]:
     )
 
 
+_RESPONSE_2_4_5 = Layout(
+    *_RESPONSE_SIZES_TABLE,
+    # The word between the two echoes sendfile, or holds a leftover.
+    ("flags", FlagWords((OmniFlags.NODELAY, _NO_FLAGS, OmniFlags.MEASURE_CPU), _NO_FLAGS), 6),
+    *_after_flags(9),
+    *_host_strings(18),
+)
+_RESPONSE_COMMON_TABLE: tuple[Field | tuple[str, WireType, int], ...] = (
+    *_RESPONSE_SIZES_TABLE, ("flags", _RESPONSE_FLAGS, 6), *_after_flags(7))
 _RESPONSE_2_5 = Layout(*_RESPONSE_COMMON_TABLE, *_host_strings(16))
 _RESPONSE_2_6 = Layout(
     *_RESPONSE_COMMON_TABLE,
@@ -192,6 +234,18 @@ def _card_strings(word: int) -> tuple[Field, ...]:
     )
 
 
+# ints 71 and 72: behind all that netperf reads, and only from one xenrr to another. The word
+# in front keeps leftovers from being taken for it.
+_STEAL = MarkedFloat(b"xrst", 100.0)
+_RESULTS_C_TABLE: tuple[Field | tuple[str, WireType, int], ...] = (
+    *_COUNTS_TABLE,
+    *_CPU_SHARES_TABLE,
+    *_cpu_and_card(17),
+    ("transport_retrans", INT, 26),
+    *_card_strings(27),
+    ("cong_control", Text(16), 67),
+)
+
 _RESULTS = {
     "A": Layout(*_COUNTS_TABLE, *_cpu_and_card(12), *_card_strings(21)),
     "B": Layout(
@@ -201,14 +255,8 @@ _RESULTS = {
         *_card_strings(22),
         ("cong_control", Text(16), 62),
     ),
-    "C": Layout(
-        *_COUNTS_TABLE,
-        *_CPU_SHARES_TABLE,
-        *_cpu_and_card(17),
-        ("transport_retrans", INT, 26),
-        *_card_strings(27),
-        ("cong_control", Text(16), 67),
-    ),
+    "C": Layout(*_RESULTS_C_TABLE),
+    "X": Layout(*_RESULTS_C_TABLE, ("steal", _STEAL, 71)),
 }
 
 
@@ -263,6 +311,8 @@ class OmniRequest:
     @staticmethod
     def layout(dialect: Dialect) -> Layout:
         """2.5.0 ends at int 35."""
+        if dialect.first_omni:
+            return _REQUEST_2_4_5
         return _REQUEST_2_5 if dialect.message_bytes == SHORT_BYTES else _REQUEST_2_6
 
 
@@ -301,6 +351,8 @@ class OmniResponse:
     @staticmethod
     def layout(dialect: Dialect) -> Layout:
         """2.5.0 has no priority and type of service, so its strings start earlier."""
+        if dialect.first_omni:
+            return _RESPONSE_2_4_5
         return _RESPONSE_2_5 if dialect.message_bytes == SHORT_BYTES else _RESPONSE_2_6
 
 
@@ -309,7 +361,8 @@ class OmniResults:
     """Type 99: what the target counted; bytes, s and percent.
 
     Real servers put something else into the type word, and leave ``failed_sends``,
-    ``serv_dem``, unmeasured CPU fields and (since 2.7.0) the card's unset.
+    ``serv_dem``, unmeasured CPU fields and (since 2.7.0) the card's unset. ``steal`` is the
+    share of its CPUs that a xenrr target's hypervisor gave to others, in %, -1 for unknown.
     """
 
     bytes_received: int = 0
@@ -344,12 +397,13 @@ class OmniResults:
     bus: str = ""
     ifslot: str = ""
     cong_control: str = ""
+    steal: float = -1.0
     errno: int = 0
     kind = Kind.OMNI_RESULTS
 
     @staticmethod
     def layout(dialect: Dialect) -> Layout:
-        """A, B or C."""
+        """A, B, C or X."""
         return _RESULTS[dialect.results_layout]
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from xenrr.errors import LocalProtocolError, RemoteProtocolError
-from xenrr.wire.classic import RRRequest, RRResponse, RRResults
+from xenrr.wire.catalogue import REQUESTS, TESTS
 from xenrr.wire.connection import NEED_DATA, PEER_CLOSED, Connection, Signal
 from xenrr.wire.control import (
     CpuCalibrateRequest,
@@ -43,12 +43,12 @@ from xenrr.wire.message import (
     decode_frame,
     encode_request,
 )
-from xenrr.wire.omni import OmniRequest, OmniResponse, OmniResults
+from xenrr.wire.omni import OmniResponse
 from xenrr.wire.states import SENDER_STEPS, Event, Input, State
 
 __all__ = ["NEED_DATA", "PEER_CLOSED", "PeerIdentified", "SenderConnection"]
 
-_REQUESTS = (CpuCalibrateRequest, DebugRequest, OmniRequest, RRRequest, SysinfoRequest)
+_REQUESTS = (CpuCalibrateRequest, DebugRequest, SysinfoRequest, *REQUESTS)
 
 # What comes next in a state, and as which class. An answer to CPU_CALIBRATE has the
 # request's type, the others that of their own.
@@ -56,17 +56,13 @@ _ANSWERS: Mapping[State, tuple[Any, Input]] = {
     State.SYSINFO_ASKED: (SysinfoResponse, Kind.SYSINFO_RESPONSE),
     State.DEBUG_ASKED: (DebugResponse, Kind.DEBUG_OK),
     State.CALIBRATION_ASKED: (CpuCalibrateResponse, Event.CALIBRATED),
-    State.TCP_RR_ASKED: (RRResponse, Kind.TCP_RR_RESPONSE),
-    State.TCP_RR_RUNNING: (RRResults, Kind.TCP_RR_RESULTS),
-    State.UDP_RR_ASKED: (RRResponse, Kind.UDP_RR_RESPONSE),
-    State.UDP_RR_RUNNING: (RRResults, Kind.UDP_RR_RESULTS),
-    State.OMNI_ASKED: (OmniResponse, Kind.OMNI_RESPONSE),
-    State.OMNI_RUNNING: (OmniResults, Kind.OMNI_RESULTS),
+    **{test.asked: (test.response, Kind(test.kind + 1)) for test in TESTS},
+    **{test.running: (test.results, Kind(test.kind + 2)) for test in TESTS},
 }
 # After an errno 998 real servers repeat it, byte-swapped, in these answers.
 _STALE_ERRNO = {State.SYSINFO_ASKED, State.DEBUG_ASKED, State.CALIBRATION_ASKED}
 # Real servers swap the type of their results once too often (14 arrives as 0x0e000000).
-_NO_TYPE = {State.TCP_RR_RUNNING, State.UDP_RR_RUNNING, State.OMNI_RUNNING}
+_NO_TYPE = {test.running for test in TESTS}
 
 # The only two ways to begin an answer to the probe: on a fresh connection a server that
 # does not know a type leaves the type word 0 (recorded: sysinfo-2.4.2.hex).
@@ -222,7 +218,7 @@ class SenderConnection(Connection):
         if cls is None or not (typed or state in _NO_TYPE):
             raise self._fail(f"the peer sent a message of type {frame.kind} "
                              f"while the connection is {state.value}")
-        known = {"kind": kind} if cls in (RRResponse, RRResults) else {}
+        known = {"kind": kind} if "kind" in cls.__dataclass_fields__ else {}
         try:
             values = cls.layout(dialect).decode(frame.payload)
         except RemoteProtocolError as exc:

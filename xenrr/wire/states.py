@@ -32,6 +32,16 @@ class State(enum.Enum):
     TCP_RR_RUNNING = "TCP_RR running"
     UDP_RR_ASKED = "UDP_RR asked"
     UDP_RR_RUNNING = "UDP_RR running"
+    TCP_CRR_ASKED = "TCP_CRR asked"
+    TCP_CRR_RUNNING = "TCP_CRR running"
+    TCP_CC_ASKED = "TCP_CC asked"
+    TCP_CC_RUNNING = "TCP_CC running"
+    TCP_STREAM_ASKED = "TCP_STREAM asked"
+    TCP_STREAM_RUNNING = "TCP_STREAM running"
+    TCP_MAERTS_ASKED = "TCP_MAERTS asked"
+    TCP_MAERTS_RUNNING = "TCP_MAERTS running"
+    UDP_STREAM_ASKED = "UDP_STREAM asked"
+    UDP_STREAM_RUNNING = "UDP_STREAM running"
     OMNI_ASKED = "OMNI asked"
     OMNI_RUNNING = "OMNI running"
     CLOSED = "closed"
@@ -51,7 +61,20 @@ class Event(enum.Enum):
 Input = Union[Kind, Event]
 Steps = Mapping["tuple[State, Input]", State]
 
-_CONVERSATION: dict[tuple[State, Input], State] = {
+
+def _test(name: str) -> Steps:
+    """The five steps of a test: all tests have the same."""
+    asked, running = State[f"{name}_ASKED"], State[f"{name}_RUNNING"]
+    return {
+        (State.IDLE, Kind[f"DO_{name}"]): asked,
+        (asked, Kind[f"{name}_RESPONSE"]): running,
+        (asked, Event.REFUSED): State.IDLE,
+        (running, Kind[f"{name}_RESULTS"]): State.IDLE,
+        (running, Event.REFUSED): State.IDLE,
+    }
+
+
+_CONVERSATION: Steps = {
     (State.IDLE, Kind.DO_SYSINFO): State.SYSINFO_ASKED,
     (State.SYSINFO_ASKED, Kind.SYSINFO_RESPONSE): State.IDLE,
     (State.SYSINFO_ASKED, Event.REFUSED): State.IDLE,
@@ -62,21 +85,14 @@ _CONVERSATION: dict[tuple[State, Input], State] = {
     (State.IDLE, Kind.CPU_CALIBRATE): State.CALIBRATION_ASKED,
     (State.CALIBRATION_ASKED, Event.CALIBRATED): State.IDLE,
     (State.CALIBRATION_ASKED, Event.REFUSED): State.IDLE,
-    (State.IDLE, Kind.DO_TCP_RR): State.TCP_RR_ASKED,
-    (State.TCP_RR_ASKED, Kind.TCP_RR_RESPONSE): State.TCP_RR_RUNNING,
-    (State.TCP_RR_ASKED, Event.REFUSED): State.IDLE,
-    (State.TCP_RR_RUNNING, Kind.TCP_RR_RESULTS): State.IDLE,
-    (State.TCP_RR_RUNNING, Event.REFUSED): State.IDLE,
-    (State.IDLE, Kind.DO_UDP_RR): State.UDP_RR_ASKED,
-    (State.UDP_RR_ASKED, Kind.UDP_RR_RESPONSE): State.UDP_RR_RUNNING,
-    (State.UDP_RR_ASKED, Event.REFUSED): State.IDLE,
-    (State.UDP_RR_RUNNING, Kind.UDP_RR_RESULTS): State.IDLE,
-    (State.UDP_RR_RUNNING, Event.REFUSED): State.IDLE,
-    (State.IDLE, Kind.DO_OMNI): State.OMNI_ASKED,
-    (State.OMNI_ASKED, Kind.OMNI_RESPONSE): State.OMNI_RUNNING,
-    (State.OMNI_ASKED, Event.REFUSED): State.IDLE,
-    (State.OMNI_RUNNING, Kind.OMNI_RESULTS): State.IDLE,
-    (State.OMNI_RUNNING, Event.REFUSED): State.IDLE,
+    **_test("TCP_RR"),
+    **_test("UDP_RR"),
+    **_test("TCP_CRR"),
+    **_test("TCP_CC"),
+    **_test("TCP_STREAM"),
+    **_test("TCP_MAERTS"),
+    **_test("UDP_STREAM"),
+    **_test("OMNI"),
 }
 
 

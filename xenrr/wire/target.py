@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xenrr.errors import LocalProtocolError, RemoteProtocolError
-from xenrr.wire.classic import RRRequest, RRResponse, RRResults
+from xenrr.wire.catalogue import ANSWERS, TESTS
 from xenrr.wire.connection import NEED_DATA, PEER_CLOSED, Connection, Signal
 from xenrr.wire.control import (
     CpuCalibrateRequest,
@@ -34,6 +34,7 @@ from xenrr.wire.dialect import (
     CLASSIC_CLIENT,
     NETPERF_2_6,
     NETPERF_2_7,
+    OMNI_2_4_5,
     SHORT_SYSINFO,
     XENRR,
     Dialect,
@@ -48,7 +49,7 @@ from xenrr.wire.message import (
     decode_frame,
     encode_answer,
 )
-from xenrr.wire.omni import OmniRequest, OmniResponse, OmniResults, is_omni_of_2_4_5
+from xenrr.wire.omni import is_omni_of_2_4_5
 from xenrr.wire.states import TARGET_STEPS, Event, Input, State
 
 __all__ = ["NEED_DATA", "PEER_CLOSED", "TargetConnection"]
@@ -59,14 +60,12 @@ _REQUESTS: Mapping[int, tuple[Any, Mapping[str, object]]] = {
     Kind.DEBUG_OFF: (DebugRequest, {"on": False}),
     Kind.CPU_CALIBRATE: (CpuCalibrateRequest, {}),
     Kind.PASSPHRASE: (PassphraseRequest, {}),
-    Kind.DO_TCP_RR: (RRRequest, {"kind": Kind.DO_TCP_RR}),
-    Kind.DO_UDP_RR: (RRRequest, {"kind": Kind.DO_UDP_RR}),
-    Kind.DO_OMNI: (OmniRequest, {}),
     Kind.DO_SYSINFO: (SysinfoRequest, {}),
+    **{test.kind: (test.request, {} if test.kind == Kind.DO_OMNI else {"kind": test.kind})
+       for test in TESTS},
 }
 
-_ANSWERS = (CpuCalibrateResponse, DebugResponse, ErrorResponse, OmniResponse, OmniResults,
-            RRResponse, RRResults, SysinfoResponse)
+_ANSWERS = (CpuCalibrateResponse, DebugResponse, ErrorResponse, SysinfoResponse, *ANSWERS)
 
 
 class TargetConnection(Connection):
@@ -125,7 +124,11 @@ class TargetConnection(Connection):
         if len(self._buffer) < size_bytes:
             return self._starved()
         self._short_probe = False
-        request = _decode_request(decode_frame(self._take(size_bytes)), self._dialect)
+        frame = decode_frame(self._take(size_bytes))
+        if (frame.kind == Kind.DO_OMNI and size_bytes == SHORT_BYTES
+                and is_omni_of_2_4_5(frame.payload)):
+            self._dialect = OMNI_2_4_5
+        request = _decode_request(frame, self._dialect)
         self._step(_input_of(request), RemoteProtocolError)
         if isinstance(request, SysinfoRequest):
             self._dialect = _dialect_of_asker(request, self._dialect)
@@ -171,8 +174,7 @@ class TargetConnection(Connection):
 
 
 def _decode_request(frame: Frame, dialect: Dialect) -> Request:
-    if frame.kind not in _REQUESTS or (
-            frame.kind == Kind.DO_OMNI and is_omni_of_2_4_5(frame.payload)):
+    if frame.kind not in _REQUESTS:
         return UnknownRequest(frame.kind, frame.word1)
     cls, known = _REQUESTS[frame.kind]
     values = cls.layout(dialect).decode(frame.payload)
@@ -189,5 +191,5 @@ def _dialect_of_asker(request: SysinfoRequest, dialect: Dialect) -> Dialect:
     if dialect is XENRR:
         return dialect
     if dialect.message_bytes == SHORT_BYTES:
-        return SHORT_SYSINFO
+        return dialect if dialect is OMNI_2_4_5 else SHORT_SYSINFO
     return XENRR if request.asker == XENRR.peer else NETPERF_2_6

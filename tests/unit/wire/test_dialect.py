@@ -17,9 +17,9 @@ from xenrr.wire.dialect import (
     (",Linux,5.10.0,x86_64,#1 SMP", 656, NETPERF_2_6),
     (",Deprecated,Deprecated,Deprecated,Deprecated", 656, NETPERF_2_7),
     ("", 656, NETPERF_2_6),
-    (",xenrr,1.2,Deprecated,Deprecated", 656, Dialect(656, True, "C", "xenrr 1.2")),
-    (",xenrr,", 656, Dialect(656, True, "C", "xenrr")),
-    (",xenrr", 656, Dialect(656, True, "C", "xenrr")),
+    (",xenrr,1.2,Deprecated,Deprecated", 656, Dialect(656, True, "X", "xenrr 1.2")),
+    (",xenrr,", 656, Dialect(656, True, "X", "xenrr")),
+    (",xenrr", 656, Dialect(656, True, "X", "xenrr")),
 ])
 def test_the_text_tells_the_release(text, message_bytes, dialect):
     assert dialect_of_sysinfo(text, message_bytes) == dialect

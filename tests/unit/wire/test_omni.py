@@ -5,7 +5,14 @@ from dataclasses import fields
 import pytest
 from vectors.reader import FOLDER, read
 
-from xenrr.wire.dialect import NETPERF_2_6, NETPERF_2_7, SHORT_SYSINFO
+from xenrr.errors import LocalProtocolError
+from xenrr.wire.dialect import (
+    NETPERF_2_6,
+    NETPERF_2_7,
+    OMNI_2_4_5,
+    SHORT_SYSINFO,
+    XENRR,
+)
 from xenrr.wire.message import HEADER, decode_frame, encode_answer, encode_request
 from xenrr.wire.omni import (
     OmniFlags,
@@ -16,7 +23,7 @@ from xenrr.wire.omni import (
 )
 
 CLASSES = (OmniRequest, OmniResponse, OmniResults)
-DIALECTS = (SHORT_SYSINFO, NETPERF_2_6, NETPERF_2_7)
+DIALECTS = (OMNI_2_4_5, SHORT_SYSINFO, NETPERF_2_6, NETPERF_2_7, XENRR)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.peer)
@@ -24,7 +31,11 @@ DIALECTS = (SHORT_SYSINFO, NETPERF_2_6, NETPERF_2_7)
 def test_no_two_fields_share_a_byte_and_all_fit(cls, dialect):
     end = 0
     for field in cls.layout(dialect).fields:
-        assert field.offset == end, field
+        # The first form has a word that we leave out: checksums off.
+        gap = 4 if dialect is OMNI_2_4_5 and field.name == "data_port" and (
+            cls is OmniRequest) else 0
+        assert field.offset == end + gap, field
+        end += gap
         end += field.wire.size_bytes
     assert end <= dialect.message_bytes - HEADER.size
 
@@ -32,7 +43,7 @@ def test_no_two_fields_share_a_byte_and_all_fit(cls, dialect):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_field_stands_in_the_newest_layout(cls):
     names = {item.name for item in fields(cls)} - {"cpu", "errno"}
-    assert {field.name for field in cls.layout(NETPERF_2_7).fields} == names
+    assert {field.name for field in cls.layout(XENRR).fields} == names
 
 
 def test_what_the_older_layouts_lack():
@@ -41,12 +52,16 @@ def test_what_the_older_layouts_lack():
         return names - {field.name for field in cls.layout(dialect).fields}
 
     shares = {f"cpu_percent_{part}" for part in ("user", "system", "iowait", "irq", "swintr")}
+    assert missing(OmniRequest, OMNI_2_4_5) == {
+        "netserver_ip", "socket_prio", "socket_tos", "cong_control", "fill_file"}
+    assert missing(OmniResponse, OMNI_2_4_5) == {"socket_prio", "socket_tos"}
     assert missing(OmniRequest, SHORT_SYSINFO) == {
         "socket_prio", "socket_tos", "cong_control", "fill_file"}
     assert missing(OmniResponse, SHORT_SYSINFO) == {"socket_prio", "socket_tos"}
     assert missing(OmniResults, SHORT_SYSINFO) == {
-        "transport_retrans", "cong_control", *shares}
-    assert missing(OmniResults, NETPERF_2_6) == shares
+        "transport_retrans", "cong_control", "steal", *shares}
+    assert missing(OmniResults, NETPERF_2_6) == {"steal", *shares}
+    assert missing(OmniResults, NETPERF_2_7) == {"steal"}
 
 
 @pytest.mark.parametrize(("dialect", "words"), [
@@ -80,9 +95,54 @@ def test_dead_flags_of_a_request_are_dropped():
     assert not values["flags"] & 0x17C0
 
 
+def results(payload):
+    return OmniResults(**OmniResults.layout(XENRR).decode(payload))
+
+
+def test_a_xenrr_target_tells_its_steal_time_behind_what_netperf_reads():
+    plain = encode_answer(OmniResults(cong_control="bbr"), NETPERF_2_7)
+    ours = encode_answer(OmniResults(cong_control="bbr", steal=12.5), XENRR)
+    at = 8 + 4 * 71
+    assert ours[:at] == plain[:at]
+    assert ours[at:at + 8] == b"xrst" + bytes.fromhex("41480000")
+    assert not any(ours[at + 8:])
+    assert results(ours[8:]).steal == 12.5
+    assert results(plain[8:]).steal == -1.0
+    assert encode_answer(OmniResults(steal=3.0), NETPERF_2_7) == encode_answer(
+        OmniResults(), NETPERF_2_7)
+
+
+@pytest.mark.parametrize("words", [
+    "00000000 41480000", "42480000 41480000", "78727374 42c80001", "78727374 bf800000",
+    "78727374 7fc00000", "78727374 7f800000", "ffffffff ffffffff"])
+def test_what_is_no_steal_time_is_not_taken_for_one(words):
+    raw = bytearray(encode_answer(OmniResults(steal=1.0), XENRR))
+    raw[8 + 4 * 71:8 + 4 * 73] = bytes.fromhex(words)
+    assert results(bytes(raw[8:])).steal == -1.0
+
+
+@pytest.mark.parametrize("steal", [-0.5, 100.5, float("nan"), "much"])
+def test_a_steal_time_that_cannot_be_is_our_own_mistake(steal):
+    with pytest.raises(LocalProtocolError, match="steal"):
+        encode_answer(OmniResults(steal=steal), XENRR)
+
+
+def test_the_first_form_has_a_word_for_every_flag():
+    messages = read(FOLDER / "omni-2.4.5-enable-omni.hex").messages
+    payload = decode_frame(messages[2].raw).payload
+    values = OmniRequest.layout(OMNI_2_4_5).decode(payload)
+    assert values["flags"] == OmniFlags.ROUTING_ALLOWED
+    for word, flag in enumerate((OmniFlags.NODELAY, OmniFlags.SENDFILE,
+                                 OmniFlags.CONNECTION_TEST, OmniFlags.MEASURE_CPU), 12):
+        raw = bytearray(payload)
+        raw[4 * word + 3] = 1
+        values = OmniRequest.layout(OMNI_2_4_5).decode(bytes(raw))
+        assert values["flags"] == OmniFlags.ROUTING_ALLOWED | flag
+
+
 def test_the_form_of_2_4_5_is_told_apart():
     messages = read(FOLDER / "omni-2.4.5-enable-omni.hex").messages
-    assert is_omni_of_2_4_5(decode_frame(messages[-1].raw).payload)
+    assert is_omni_of_2_4_5(decode_frame(messages[2].raw).payload)
     for request in (OmniRequest(), OmniRequest(ipfamily=6, netperf_port=6),
                     OmniRequest(ipfamily=0, socket_type=2, netperf_port=40000)):
         assert not is_omni_of_2_4_5(decode_frame(

@@ -89,7 +89,7 @@ def test_the_beginning_happens_once():
     (False, UNAME, SHORT_SYSINFO),
     (True, UNAME, NETPERF_2_6),
     (True, DEPRECATED, NETPERF_2_7),
-    (True, OURS, Dialect(656, True, "C", "xenrr 1.2")),
+    (True, OURS, Dialect(656, True, "X", "xenrr 1.2")),
 ])
 def test_the_answer_to_the_probe_tells_the_peer(silent, answer, dialect):
     sender = started(silent=silent)
@@ -106,7 +106,7 @@ def test_a_xenrr_target_answers_half_a_probe_with_a_long_message():
     sender.receive_data(raw[:256])
     assert sender.next_event() is NEED_DATA
     sender.receive_data(raw[256:])
-    assert sender.next_event() == PeerIdentified(Dialect(656, True, "C", "xenrr 1.2"))
+    assert sender.next_event() == PeerIdentified(Dialect(656, True, "X", "xenrr 1.2"))
 
 
 @pytest.mark.parametrize("greeting", [
