@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xenrr.stats.interval import t_quantile
+from xenrr.stats.histogram import Histogram
+from xenrr.stats.interval import percentile_logs, t_quantile
 
-__all__ = ["CANNOT_TELL", "FASTER", "SLOWER", "Comparison", "compare", "repeats_to_find"]
+__all__ = ["CANNOT_TELL", "FASTER", "SLOWER", "Comparison", "compare", "compare_percentiles",
+           "repeats_to_find"]
 
 Numbers = npt.NDArray[Any]
 
@@ -79,24 +81,29 @@ def compare(
         raise ValueError("a comparison needs positive results on both sides")
     if paired and a.size != b.size:
         raise ValueError(f"{a.size} results cannot be paired with {b.size}")
-    a, b = np.log(a), np.log(b)
-    difference = float(b.mean() - a.mean())
-    if min(a.size, b.size) < LEAST_REPEATS:
-        reach = math.inf
-    elif paired:
-        reach = _reach(float((b - a).var(ddof=1)) / a.size, a.size - 1, level)
-    else:
-        shares = float(a.var(ddof=1)) / a.size, float(b.var(ddof=1)) / b.size
-        squares = shares[0] ** 2 / (a.size - 1) + shares[1] ** 2 / (b.size - 1)
-        freedom = sum(shares) ** 2 / squares if squares else float(a.size + b.size - 2)
-        reach = _reach(sum(shares), freedom, level)
-    verdict = CANNOT_TELL
-    if abs(difference) > reach:
-        verdict = FASTER if (difference > 0) is not lower_is_faster else SLOWER
-    return Comparison(
-        ratio=math.exp(difference), low=math.exp(difference - reach),
-        high=_exp(difference + reach), level=level, effect=_effect(a, b, difference),
-        verdict=verdict, repeats=(int(a.size), int(b.size)), paired=paired)
+    return _compare(np.log(a), np.log(b), level, paired, lower_is_faster)
+
+
+def compare_percentiles(
+    before: Sequence[Histogram], after: Sequence[Histogram], percent: float, *,
+    level: float = 0.95, paired: bool = False,
+) -> Comparison:
+    """Compare a percentile of latency over two sets of repeats; lower is faster.
+
+    Args:
+        before, after: Distributions of A and of B, one a repeat, none empty.
+        percent: 0 to 100.
+        level, paired: As in ``compare``.
+
+    Raises:
+        ValueError: A set is empty, or pairs do not match.
+    """
+    if not before or not after:
+        raise ValueError("a comparison needs results on both sides")
+    if paired and len(before) != len(after):
+        raise ValueError(f"{len(before)} results cannot be paired with {len(after)}")
+    return _compare(percentile_logs(before, percent)[1], percentile_logs(after, percent)[1],
+                    level, paired, lower_is_faster=True)
 
 
 def repeats_to_find(
@@ -130,6 +137,28 @@ def repeats_to_find(
         else:
             low = repeats + 1
     return low
+
+
+def _compare(a: Numbers, b: Numbers, level: float, paired: bool,
+             lower_is_faster: bool) -> Comparison:
+    """Compare two sets of logarithms."""
+    difference = float(b.mean() - a.mean())
+    if min(a.size, b.size) < LEAST_REPEATS:
+        reach = math.inf
+    elif paired:
+        reach = _reach(float((b - a).var(ddof=1)) / a.size, a.size - 1, level)
+    else:
+        shares = float(a.var(ddof=1)) / a.size, float(b.var(ddof=1)) / b.size
+        squares = shares[0] ** 2 / (a.size - 1) + shares[1] ** 2 / (b.size - 1)
+        freedom = sum(shares) ** 2 / squares if squares else float(a.size + b.size - 2)
+        reach = _reach(sum(shares), freedom, level)
+    verdict = CANNOT_TELL
+    if abs(difference) > reach:
+        verdict = FASTER if (difference > 0) is not lower_is_faster else SLOWER
+    return Comparison(
+        ratio=math.exp(difference), low=math.exp(difference - reach),
+        high=_exp(difference + reach), level=level, effect=_effect(a, b, difference),
+        verdict=verdict, repeats=(int(a.size), int(b.size)), paired=paired)
 
 
 def _reach(variance_of_difference: float, freedom: float, level: float) -> float:

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from xenrr.stats.histogram import Histogram, highest_equivalent
 
 __all__ = ["Interval", "StopRule", "mean_interval", "order_interval", "percentile_interval",
-           "t_quantile"]
+           "percentile_logs", "t_quantile"]
 
 Numbers = npt.NDArray[Any]
 
@@ -109,26 +109,41 @@ def percentile_interval(
         ValueError: Nothing was recorded in a repeat, there are none, or ``percent`` is out
             of range.
     """
-    if not histograms or any(histogram.max_ns == 0 and histogram.total == 0
-                             for histogram in histograms):
+    if not histograms or not all(any(histogram.counts) for histogram in histograms):
         raise ValueError("a percentile needs repeats with samples in each of them")
     if not 0 <= percent <= 100:
         raise ValueError(f"a percentile lies between 0 and 100, got {percent}")
+    estimate, logs = percentile_logs(histograms, percent)
+    repeats = len(histograms)
+    if repeats == 1:
+        return _around(estimate, math.inf, 1, level, "jackknife")
+    reach = t_quantile(level, repeats - 1) * float(logs.std(ddof=1)) / math.sqrt(repeats)
+    return Interval(estimate, estimate * math.exp(-reach), estimate * math.exp(reach), level,
+                    repeats, "jackknife")
+
+
+def percentile_logs(histograms: Sequence[Histogram], percent: float) -> tuple[float, Numbers]:
+    """What each repeat says about a percentile of all of them.
+
+    Args:
+        histograms: One a repeat, none of them empty.
+        percent: 0 to 100.
+
+    Returns:
+        The percentile of the merged distribution in ns, and ``(repeats,)`` jackknife
+        pseudo-values of its logarithm: they behave like independent values, one a repeat.
+        Logarithms, because latencies are skewed to the right and never negative; 0 ns counts
+        as 1.
+    """
     counts, tops = _matrix(histograms)
     whole = counts.sum(axis=0)
     estimate = _percentile_of(whole, tops, percent)
     repeats = len(histograms)
+    log = math.log(max(estimate, 1.0))
     if repeats == 1:
-        return _around(estimate, math.inf, 1, level, "jackknife")
+        return estimate, np.array([log])
     without = np.array([_percentile_of(whole - row, tops, percent) for row in counts])
-    if estimate <= 0 or (without <= 0).any():  # all samples 0 ns: nothing to take a log of
-        return _around(estimate, 0.0, repeats, level, "jackknife")
-    # Pseudo-values behave like independent values of the percentile, one a repeat. Latencies
-    # are skewed to the right and never negative, so logarithms.
-    pseudo = repeats * math.log(estimate) - (repeats - 1) * np.log(without)
-    reach = t_quantile(level, repeats - 1) * float(pseudo.std(ddof=1)) / math.sqrt(repeats)
-    return Interval(estimate, estimate * math.exp(-reach), estimate * math.exp(reach), level,
-                    repeats, "jackknife")
+    return estimate, repeats * log - (repeats - 1) * np.log(np.maximum(without, 1.0))
 
 
 def order_interval(

@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from xenrr.stats.compare import CANNOT_TELL, FASTER, SLOWER, compare, repeats_to_find
+from xenrr.stats.compare import (
+    CANNOT_TELL,
+    FASTER,
+    SLOWER,
+    compare,
+    compare_percentiles,
+    repeats_to_find,
+)
+from xenrr.stats.histogram import Histogram
 
 
 def rates(rng: np.random.Generator, count: int, level: float = 20_000.0) -> np.ndarray:
@@ -71,3 +79,34 @@ def test_nonsense_is_refused(before, after, paired):
 def test_advice_needs_a_change(change, spread):
     with pytest.raises(ValueError):
         repeats_to_find(change, spread)
+
+
+def distributions(rng: np.random.Generator, count: int, median_ns: float) -> list[Histogram]:
+    made = []
+    for level in np.exp(rng.normal(0, 0.03, count)):
+        histogram = Histogram()
+        histogram.record_many((level * median_ns * np.exp(rng.normal(0, 0.3, 400)))
+                              .astype(int).tolist())
+        made.append(histogram)
+    return made
+
+
+def test_percentiles_are_compared_over_repeats():
+    rng = np.random.default_rng(11)
+    slow, fast = distributions(rng, 6, 30_000), distributions(rng, 6, 20_000)
+    result = compare_percentiles(slow, fast, 90)
+    assert result.verdict == FASTER
+    assert result.low < 2 / 3 < result.high
+    assert compare_percentiles(fast, slow, 90, paired=True).verdict == SLOWER
+    verdicts = [compare_percentiles(distributions(rng, 5, 20_000),
+                                    distributions(rng, 5, 20_000), 50).verdict
+                for _ in range(60)]
+    assert verdicts.count(CANNOT_TELL) >= 53
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 1), (1, 0), (2, 3)])
+def test_percentiles_need_both_sides(before, after):
+    rng = np.random.default_rng(1)
+    with pytest.raises(ValueError):
+        compare_percentiles(distributions(rng, before, 100), distributions(rng, after, 100),
+                            50, paired=True)
