@@ -13,7 +13,10 @@ from difflib import get_close_matches
 from typing import Protocol
 
 from xenrr import __version__
+from xenrr.cli.compare import CompareCommand
 from xenrr.cli.demo import DemoCommand
+from xenrr.cli.run import RunCommand
+from xenrr.cli.show import ShowCommand
 from xenrr.errors import CommandError, RemoteProtocolError, SpecError, XenrrError
 
 __all__ = ["COMMANDS", "Command", "main"]
@@ -38,7 +41,8 @@ class Command(Protocol):
         """
 
 
-COMMANDS: tuple[Command, ...] = (DemoCommand(),)
+COMMANDS: tuple[Command, ...] = (DemoCommand(), RunCommand(), ShowCommand(),
+                                  CompareCommand())
 
 
 def make_parser() -> ArgumentParser:
@@ -82,9 +86,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # when it flushes at exit.
         sys.stdout = None
         return FAILED
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] not in ("numpy", "scipy", "msgpack", "rich"):
+            raise
+        print(f"xenrr {args.command}: it needs the package {exc.name}, which comes with an "
+              "installed xenrr (pip install .)", file=sys.stderr)
+        return FAILED
     except (XenrrError, OSError) as exc:
-        if str(exc):
-            print(f"xenrr {args.command}: {exc}", file=sys.stderr)
+        text = str(exc)
+        if isinstance(exc, OSError) and exc.filename is not None:
+            text = f"{exc.filename}: {exc.strerror}"
+        if text:
+            print(f"xenrr {args.command}: {text}", file=sys.stderr)
         return exit_code_of(exc)
 
 

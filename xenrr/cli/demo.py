@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from xenrr.cli.drawing import chart_rows, count_text, fit, percent_texts
+from xenrr.cli.interrupt import Interrupt
 from xenrr.cli.screen import Screen
+from xenrr.cli.summary import show_run
 from xenrr.engine.load import load_engine
 from xenrr.errors import CommandError, EngineUnavailable
 from xenrr.results.record import Run, TestSpec
@@ -154,57 +153,6 @@ def open_when_ready(server: subprocess.Popen[bytes], port: int, engine: str) -> 
             if server.poll() is not None or time.monotonic() > give_up_s:
                 raise CommandError(f"the server did not start on port {port}", FAILED) from exc
             time.sleep(0.02)
-
-
-class Interrupt:
-    """Lets Ctrl-C and SIGTERM end the running test, so that its results are not lost.
-
-    Attributes:
-        sender: Whose test to end; while there is none, or none runs, the command ends.
-        seen: Whether a signal has arrived.
-    """
-
-    def __init__(self) -> None:
-        self.sender: Sender | None = None
-        self.seen = False
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> Interrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._old[number] = signal.signal(number, self._stop)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self.seen = True
-        if self.sender is None or not self.sender.stop():
-            raise KeyboardInterrupt
-
-
-def show_run(screen: Screen, run: Run) -> None:
-    """Rate, percentiles and shape of one run."""
-    micro = "µs" if screen.unicode else "us"
-    screen.result()
-    screen.result(f"{run.spec.test}  {count_text(run.rate_tps)} transactions/s", "bold")
-    facts = [f"{count_text(run.transactions)} in {run.elapsed_s:.2f} s",
-             f"{run.spec.request_bytes}-byte request, {run.spec.response_bytes}-byte response",
-             f"mean {run.latency_ns.mean() / 1000:.1f} {micro}"]
-    if run.lost:
-        facts.append(f"{count_text(run.lost)} lost")
-    for line in fit(facts, screen.width - 2):
-        screen.result(f"  {line}")
-    for line in fit(percent_texts(run.latency_ns, screen.unicode), screen.width - 2):
-        screen.result(f"  {line}")
-    for row in chart_rows(run.latency_ns, screen.width - 4, screen.unicode):
-        screen.result(f"  {row}", "cyan")
-    if run.error:
-        screen.result(f"  {run.error}", "bold red")
 
 
 def show_end(screen: Screen, run: Run) -> None:

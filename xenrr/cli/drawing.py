@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from xenrr.stats.histogram import Histogram, lowest_equivalent
 
-__all__ = ["chart_rows", "count_text", "duration_text", "fit", "percent_texts"]
+__all__ = ["SHOWN_PERCENTS", "chart_rows", "count_text", "duration_text", "fit",
+           "percent_texts"]
 
 SHOWN_PERCENTS = (50.0, 90.0, 99.0, 99.9)
 BLOCKS = " ▁▂▃▄▅▆▇█"

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -69,6 +70,8 @@ class RecordWriter:
         self._path = os.fspath(path)
         self._file = open(self._path, "r+b" if os.path.exists(self._path) else "x+b")  # noqa: SIM115
         try:
+            if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+                raise ResultFormatError(f"{self._path} is no regular file")
             self._codec = self._begin()
             self._end = self._file.seek(0, os.SEEK_END)
         except BaseException:
