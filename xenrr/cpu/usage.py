@@ -16,9 +16,9 @@ class CpuUsage:
     """Shares of all CPUs of a host over one interval, in % of the host (0 to 100).
 
     Attributes:
-        percent: Everything that was not idle.
+        percent: Everything that was not idle, -1 where it was not measured.
         user, system, iowait, irq, softirq: Parts of it, 0 where they were not told. As
-            netperf has it, ``user`` includes nice.
+            netperf has it, ``user`` is without nice, which shows in ``percent`` only.
         steal: Time the hypervisor gave to others, -1 where nobody told.
         cpus: How many CPUs the shares were taken over.
         method: Letter of ``METHODS``; ``S`` is /proc/stat.
@@ -46,7 +46,7 @@ def service_demand_us(usage: CpuUsage, units_per_s: float) -> float:
         units_per_s: Transactions, or KB (1024 bytes), per second over the same time.
 
     Returns:
-        Service demand in µs per unit.
+        Service demand in µs per unit; -1.0 where the utilisation is unknown.
 
     Raises:
         ValueError: ``units_per_s`` is not positive.
@@ -55,4 +55,6 @@ def service_demand_us(usage: CpuUsage, units_per_s: float) -> float:
     """
     if units_per_s <= 0:
         raise ValueError("a service demand needs a positive rate")
+    if usage.percent < 0:
+        return -1.0
     return usage.percent * 10_000 * usage.cpus / units_per_s
