@@ -1,9 +1,9 @@
-"""Repeating a test until its mean is known well enough (-i and -I).
+"""How well a mean is known after some iterations: the statistics behind -i and -I.
 
 netperf's way, kept for comparison: the width is relative to the mean, and it is looked at
 after every iteration, which makes it a little too optimistic.
 
-Source: netperf 2.7.0 src/netlib.c, calculate_confidence() and display_confidence().
+Source: netperf 2.7.0 src/netlib.c, calculate_confidence().
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TYPE_CHECKING = False  # typing's constant without the cost of importing typing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_ITERATIONS", "MIN_ITERATIONS", "relative_width", "warning"]
+__all__ = ["MAX_ITERATIONS", "MIN_ITERATIONS", "relative_width"]
 
 MIN_ITERATIONS = 3
 MAX_ITERATIONS = 30
@@ -48,19 +48,3 @@ def relative_width(values: Sequence[float], level_percent: int) -> float:
     variance = sum((value - mean) ** 2 for value in values) / count
     t_value = STUDENT_T[level_percent][count - 2]
     return 2.0 * t_value * math.sqrt(variance / (count - 1)) / mean
-
-
-def warning(width: float) -> str:
-    """The block above the table when the width asked for was not reached.
-
-    Args:
-        width: Reached for the rate, as a share of the mean. CPU utilisation is not
-            measured, which netperf prints as 0.
-    """
-    return ("!!! WARNING\n"
-            "!!! Desired confidence was not achieved within the specified iterations.\n"
-            "!!! This implies that there was variability in the test environment that\n"
-            "!!! must be investigated before going further.\n"
-            f"!!! Confidence intervals: Throughput      : {100 * width:4.3f}%\n"
-            "!!!                       Local CPU util  : 0.000%\n"
-            "!!!                       Remote CPU util : 0.000%\n\n")

@@ -123,9 +123,10 @@ class ClientOptions:
         # Output.
         self.form = TABLE
         self.selectors: str | None = None
-        self.unit = "x"
+        self.unit = ""
         self.verbosity = 1
         self.headers = True
+        self.histogram = False
         self.brand: str | None = None
         self.uuid: str | None = None
         self.json = False
@@ -291,7 +292,9 @@ def _take_global(options: ClientOptions, letter: str, value: str) -> None:
         options.brand = value
     elif letter == "Z":
         options.passphrase = value
-    # -d and -j change nothing here: see usage.py.
+    elif letter == "j":
+        options.histogram = True
+    # -d changes nothing here: see usage.py.
 
 
 def _take_length(options: ClientOptions, text: str) -> None:

@@ -13,24 +13,15 @@ from xenrr.errors import ConnectionLost, PeerRefused, RemoteProtocolError, SpecE
 from xenrr.netperf import messages
 from xenrr.netperf.banner import TITLES, banner
 from xenrr.netperf.command import write_err, write_out
-from xenrr.netperf.confidence import relative_width, warning
 from xenrr.netperf.ending import CODE_FAILED, not_yet
 from xenrr.netperf.interim import InterimPrinter
 from xenrr.netperf.interrupts import Interrupts
-from xenrr.netperf.latency import percentile_lines
+from xenrr.netperf.iterations import another
 from xenrr.netperf.names import ControlEnds, DataEnds
-from xenrr.netperf.options import CSV, HUMAN, KEYVAL, TABLE, ClientOptions
+from xenrr.netperf.options import TABLE, ClientOptions
 from xenrr.netperf.outcome import Outcome
-from xenrr.netperf.output_units import throughput
-from xenrr.netperf.selectors import (
-    Selection,
-    csv_text,
-    human_text,
-    keyval_text,
-    read_selection,
-    unknown_text,
-)
-from xenrr.netperf.tables import rr_table
+from xenrr.netperf.report import results_text
+from xenrr.netperf.selectors import Selection, read_selection, unknown_text
 from xenrr.results.record import InterimPoint, Run, TestSpec
 from xenrr.units import MAX_DATAGRAM_BYTES
 
@@ -80,7 +71,7 @@ def run_client(options: ClientOptions) -> int:
             if spec is None:
                 raise messages.too_long(errno.EMSGSIZE)
             try:
-                runs, width = _iterations(options, spec, sender, interrupts)
+                runs = _iterations(options, spec, sender, interrupts)
             except PeerRefused as exc:
                 raise messages.remote_error(exc, sender.dialect.omni is not False) from exc
             except (ConnectionLost, RemoteProtocolError) as exc:
@@ -88,7 +79,7 @@ def run_client(options: ClientOptions) -> int:
             except OSError as exc:
                 raise messages.no_data_connection(exc) from exc
             # Before the session is closed: a target that is slow to let go delays nothing.
-            _talk(options, _results(Outcome(options, ends, tuple(runs), width), selection))
+            _talk(options, results_text(Outcome(options, ends, tuple(runs)), selection))
     if runs[-1].error:
         write_err(f"netperf: {runs[-1].error}\n")
         return CODE_FAILED
@@ -133,14 +124,9 @@ def _spec(options: ClientOptions, ends: DataEnds) -> TestSpec | None:
 
 
 def _iterations(options: ClientOptions, spec: TestSpec, sender: Sender,
-                interrupts: Interrupts) -> tuple[list[Run], float | None]:
-    """Run the test as often as confidence asks for.
-
-    Returns:
-        The records, and the width reached as a share of the mean; ``None`` without -I, or
-        when an early end left too few to tell.
-    """
-    printer = InterimPrinter(options)
+                interrupts: Interrupts) -> list[Run]:
+    """Run the test as often as confidence asks for."""
+    printer = InterimPrinter(options, spec)
     runs: list[Run] = []
     while True:
         run = sender.run(spec, on_start=lambda: interrupts.running(sender.stop),
@@ -152,39 +138,15 @@ def _iterations(options: ClientOptions, spec: TestSpec, sender: Sender,
             from json import dumps
 
             write_out(f"{dumps(run.to_plain())}\n")
-        width = None
-        if options.max_iterations > 1 and len(runs) > 1:
-            width = relative_width([throughput(options.unit, each) for each in runs],
-                                   options.confidence_level)
         # netperf would begin the next iteration after an interrupt; whoever ends a test
         # early wants it ended.
-        if interrupts.asked or run.error or len(runs) >= options.max_iterations:
-            return runs, width
-        if (width is not None and width < options.confidence_width
-                and len(runs) >= options.min_iterations):
-            return runs, width
+        if interrupts.asked or run.error or not another(options, runs):
+            return runs
 
 
 def _interim_writer(options: ClientOptions,
                     printer: InterimPrinter) -> Callable[[InterimPoint], None]:
     return lambda point: _talk(options, printer.lines(point))
-
-
-def _results(outcome: Outcome, selection: Selection) -> str:
-    options = outcome.options
-    if options.form == CSV:
-        text = csv_text(selection, outcome)
-    elif options.form == KEYVAL:
-        text = keyval_text(selection, outcome)
-    elif options.form == HUMAN:
-        text = human_text(selection, outcome)
-    else:
-        width = 0.0 if outcome.width is None else outcome.width
-        missed = outcome.width is not None and width >= options.confidence_width
-        text = (warning(width) if missed else "") + rr_table(outcome)
-    if options.percentiles is not None:
-        text += percentile_lines(outcome, options.percentiles)
-    return text
 
 
 def _talk(options: ClientOptions, text: str) -> None:

@@ -2,8 +2,8 @@
 
 The order is that of ``all``. Titles stand in up to four lines, cut here at the bars; joined
 by blanks they are the column name of CSV output. A value is a constant or taken from an
-``Outcome``; constants are what netperf prints where it has nothing (much of it has been
-"Deprecated" since 2.7.0) and where xenrr has nothing yet.
+``Outcome``; constants are what netperf prints where it has nothing: much of it has been
+"Deprecated" since 2.7.0, and dirty counts need a build that Debian's is not.
 
 Source: netperf 2.7.0's own lists (``-k ?`` and ``-O`` of each name), 174 of them; the formats
 of src/nettest_omni.c.
@@ -15,7 +15,13 @@ from collections.abc import Callable
 from typing import Union
 
 from xenrr.netperf.outcome import Outcome
-from xenrr.netperf.output_units import byte_rate_in, sd_unit, unit_name
+from xenrr.netperf.output_units import (
+    byte_rate_in,
+    counts_transactions,
+    sd_unit,
+    unit_name,
+)
+from xenrr.netperf.stream_tables import datagrams_sent
 
 __all__ = ["EXTRA", "LAST_OF_BLOCK", "NETPERF", "Value"]
 
@@ -23,22 +29,129 @@ Plain = Union[str, int, float, None]
 Value = Union[Plain, Callable[[Outcome], Plain]]
 
 GONE = "Deprecated"
-UNSET = 0xFFFFFFFF
 NO_ID = 0xFFFFFFFE
+DIRECTIONS = {"rr": "Send|Recv", "send": "Send", "receive": "Receive",
+              "none": "Connection"}
 
 
-def _width(outcome: Outcome, width: float | None) -> float:
+def _asked(end: str, name: str) -> Value:
+    """What was asked of one end."""
+    if end == "local":
+        return lambda o: getattr(o.run.spec.local, name)
+    return lambda o: getattr(o.remote_asked, name)
+
+
+def _fact(end: str, name: str) -> Value:
+    """How the socket of one end was really set up."""
+    return lambda o: getattr(o.run.local if end == "local" else o.remote, name)
+
+
+def _flag(end: str, name: str) -> Value:
+    return lambda o: int(getattr(o.run.local if end == "local" else o.remote, name))
+
+
+def _cpu(end: str, name: str, unmeasured: float) -> Value:
+    """CPU utilisation of one end in the last iteration."""
+
+    def value(outcome: Outcome) -> float:
+        usage = getattr(outcome.run, f"{end}_cpu")
+        return unmeasured if usage is None else getattr(usage, name)
+
+    return value
+
+
+def _call_size(end: str, kind: str) -> Value:
+    """Bytes per call of one end.
+
+    In tests with transactions netperf shows nothing of its own and the messages of the
+    target; one way, the end that does not send or receive shows what it would have asked.
+    """
+
+    def value(outcome: Outcome) -> int:
+        run = outcome.run
+        spec = run.spec
+        if counts_transactions(spec):
+            if end == "local":
+                return 0
+            if spec.no_control:
+                return -1
+            return _message(outcome, "response" if kind == "send" else "request")
+        near = (spec.direction == "send") == (kind == "send")
+        facts = run.local if end == "local" else outcome.remote
+        size: int = getattr(facts, f"{kind}_bytes")
+        return size if near or end == "remote" else max(size, 0)
+
+    return value
+
+
+def _message(outcome: Outcome, kind: str) -> int:
+    """Size of a request or response, -1 where there is none."""
+    spec = outcome.run.spec
+    if spec.direction == "rr" or spec.test == "TCP_CC":
+        return spec.request_bytes if kind == "request" else spec.response_bytes
+    return -1
+
+
+def _width_of_ring(end: str, kind: str) -> Value:
+    def value(outcome: Outcome) -> int:
+        facts = outcome.run.local if end == "local" else outcome.remote
+        width: int = getattr(facts, f"{kind}_width")
+        if width >= 0:
+            return width
+        asked: int = getattr(getattr(outcome.run.spec, end), f"{kind}_width")
+        return max(asked, 1) if outcome.run.spec.direction == "rr" else asked
+
+    return value
+
+
+def _confidence(outcome: Outcome, share: float | None) -> float:
     """A confidence width in %, -1 where confidence was not asked for."""
-    return -1.0 if outcome.width is None or width is None else 100 * width
+    return -1.0 if outcome.widths is None or share is None else 100 * share
 
 
-def _byte_rate(outcome: Outcome, count: int) -> float:
+def _rate_of(outcome: Outcome, count: int) -> float:
     elapsed_s = outcome.run.elapsed_s
-    return byte_rate_in(outcome.options.unit, count / elapsed_s) if elapsed_s else 0.0
+    return byte_rate_in(outcome.unit, max(count, 0) / elapsed_s) if elapsed_s else 0.0
 
 
 def _per_call(count: int, calls: int) -> float:
     return count / calls if calls > 0 else 0.0
+
+
+def _told(name: str) -> Value:
+    """A count of the target, 0 where it does not tell."""
+    return lambda o: max(getattr(o.run.target_tally, name), 0)
+
+
+def _told_bytes(outcome: Outcome) -> int:
+    tally = outcome.run.target_tally
+    if outcome.run.spec.no_control:
+        return outcome.run.bytes_sent
+    return max(tally.bytes_sent, 0) + max(tally.bytes_received, 0)
+
+
+def _send_calls(outcome: Outcome) -> int:
+    run = outcome.run
+    return datagrams_sent(run) if run.spec.is_datagram and run.spec.is_one_way else (
+        run.send_calls)
+
+
+def _direction(outcome: Outcome) -> str:
+    spec = outcome.run.spec
+    if spec.direction == "rr" and spec.connecting:
+        return "Connect|Send|Recv"
+    return DIRECTIONS[spec.direction]
+
+
+def _round_trip_us(outcome: Outcome) -> float:
+    """netperf's round-trip latency; -1 where nothing goes round."""
+    run = outcome.run
+    return run.latency_from_rate_us if counts_transactions(run.spec) else -1.0
+
+
+def _bits(value: int) -> int:
+    """A C int as the %x of C shows it."""
+    return value & 0xFFFFFFFF
 
 
 def _new_uuid() -> str:
@@ -52,89 +165,95 @@ NETPERF: tuple[tuple[str, str, str, Value], ...] = (
     ("OUTPUT_NONE", "", "%s", " "),
     ("SOCKET_TYPE", "Socket|Type", "%s",
      lambda o: "Datagram" if o.run.spec.is_datagram else "Stream"),
-    ("PROTOCOL", "Protocol", "%s", lambda o: o.run.spec.test[:3]),
-    ("DIRECTION", "Direction", "%s", "Send|Recv"),
+    ("PROTOCOL", "Protocol", "%s", lambda o: o.run.spec.protocol.upper()),
+    ("DIRECTION", "Direction", "%s", _direction),
     ("ELAPSED_TIME", "Elapsed|Time|(sec)", "%.2f", lambda o: o.elapsed_s),
     ("THROUGHPUT", "Throughput", "%.2f", lambda o: o.rate),
-    ("THROUGHPUT_UNITS", "Throughput|Units", "%s/s", lambda o: unit_name(o.options.unit)),
+    ("THROUGHPUT_UNITS", "Throughput|Units", "%s/s", lambda o: unit_name(o.unit)),
     ("LSS_SIZE_REQ", "Local|Send Socket|Size|Requested", "%d",
-     lambda o: o.run.spec.local.send_buffer),
-    ("LSS_SIZE", "Local|Send Socket|Size|Initial", "%d", lambda o: o.run.local.send_buffer),
-    ("LSS_SIZE_END", "Local|Send Socket|Size|Final", "%d",
-     lambda o: o.run.local.send_buffer_end),
+     _asked("local", "send_buffer")),
+    ("LSS_SIZE", "Local|Send Socket|Size|Initial", "%d", _fact("local", "send_buffer")),
+    ("LSS_SIZE_END", "Local|Send Socket|Size|Final", "%d", _fact("local", "send_buffer_end")),
     ("LSR_SIZE_REQ", "Local|Recv Socket|Size|Requested", "%d",
-     lambda o: o.run.spec.local.receive_buffer),
-    ("LSR_SIZE", "Local|Recv Socket|Size|Initial", "%d", lambda o: o.run.local.receive_buffer),
+     _asked("local", "receive_buffer")),
+    ("LSR_SIZE", "Local|Recv Socket|Size|Initial", "%d", _fact("local", "receive_buffer")),
     ("LSR_SIZE_END", "Local|Recv Socket|Size|Final", "%d",
-     lambda o: o.run.local.receive_buffer_end),
+     _fact("local", "receive_buffer_end")),
     ("RSS_SIZE_REQ", "Remote|Send Socket|Size|Requested", "%d",
-     lambda o: o.run.spec.remote.send_buffer),
-    ("RSS_SIZE", "Remote|Send Socket|Size|Initial", "%d", lambda o: o.run.remote.send_buffer),
+     _asked("remote", "send_buffer")),
+    ("RSS_SIZE", "Remote|Send Socket|Size|Initial", "%d", _fact("remote", "send_buffer")),
     ("RSS_SIZE_END", "Remote|Send Socket|Size|Final", "%d",
-     lambda o: o.run.remote.send_buffer_end),
+     _fact("remote", "send_buffer_end")),
     ("RSR_SIZE_REQ", "Remote|Recv Socket|Size|Requested", "%d",
-     lambda o: o.run.spec.remote.receive_buffer),
-    ("RSR_SIZE", "Remote|Recv Socket|Size|Initial", "%d",
-     lambda o: o.run.remote.receive_buffer),
+     _asked("remote", "receive_buffer")),
+    ("RSR_SIZE", "Remote|Recv Socket|Size|Initial", "%d", _fact("remote", "receive_buffer")),
     ("RSR_SIZE_END", "Remote|Recv Socket|Size|Final", "%d",
-     lambda o: o.run.remote.receive_buffer_end),
-    ("LOCAL_SEND_SIZE", "Local|Send|Size", "%d", 0),
-    ("LOCAL_RECV_SIZE", "Local|Recv|Size", "%d", 0),
-    ("REMOTE_SEND_SIZE", "Remote|Send|Size", "%d", lambda o: o.run.spec.response_bytes),
-    ("REMOTE_RECV_SIZE", "Remote|Recv|Size", "%d", lambda o: o.run.spec.request_bytes),
-    ("REQUEST_SIZE", "Request|Size|Bytes", "%d", lambda o: o.run.spec.request_bytes),
-    ("RESPONSE_SIZE", "Response|Size|Bytes", "%d", lambda o: o.run.spec.response_bytes),
-    ("LOCAL_CPU_UTIL", "Local|CPU|Util|%", "%.2f", -1.0),
-    ("LOCAL_CPU_PERCENT_USER", "Local|CPU|User|%", "%.2f", 0.0),
-    ("LOCAL_CPU_PERCENT_SYSTEM", "Local|CPU|System|%", "%.2f", 0.0),
-    ("LOCAL_CPU_PERCENT_IOWAIT", "Local|CPU|I/O|%", "%.2f", 0.0),
-    ("LOCAL_CPU_PERCENT_IRQ", "Local|CPU|IRQ|%", "%.2f", 0.0),
-    ("LOCAL_CPU_PERCENT_SWINTR", "Local|CPU|swintr|%", "%.2f", 0.0),
-    ("LOCAL_CPU_METHOD", "Local|CPU|Util|Method", "%s", "U"),
-    ("LOCAL_SD", "Local|Service|Demand", "%.3f", -1.0),
-    ("REMOTE_CPU_UTIL", "Remote|CPU|Util|%", "%.2f", -1.0),
-    ("REMOTE_CPU_PERCENT_USER", "Remote|CPU|User|%", "%.2f", 0.0),
-    ("REMOTE_CPU_PERCENT_SYSTEM", "Remote|CPU|System|%", "%.2f", 0.0),
-    ("REMOTE_CPU_PERCENT_IOWAIT", "Remote|CPU|I/O|%", "%.2f", 0.0),
-    ("REMOTE_CPU_PERCENT_IRQ", "Remote|CPU|IRQ|%", "%.2f", 0.0),
-    ("REMOTE_CPU_PERCENT_SWINTR", "Remote|CPU|swintr|%", "%.2f", 0.0),
-    ("REMOTE_CPU_METHOD", "Remote|CPU|Util|Method", "%s", "U"),
-    ("REMOTE_SD", "Remote|Service|Demand", "%.3f", -1.0),
-    ("SD_UNITS", "Service|Demand|Units", "%s", lambda o: sd_unit(o.options.unit)),
+     _fact("remote", "receive_buffer_end")),
+    ("LOCAL_SEND_SIZE", "Local|Send|Size", "%d", _call_size("local", "send")),
+    ("LOCAL_RECV_SIZE", "Local|Recv|Size", "%d", _call_size("local", "receive")),
+    ("REMOTE_SEND_SIZE", "Remote|Send|Size", "%d", _call_size("remote", "send")),
+    ("REMOTE_RECV_SIZE", "Remote|Recv|Size", "%d", _call_size("remote", "receive")),
+    ("REQUEST_SIZE", "Request|Size|Bytes", "%d", lambda o: _message(o, "request")),
+    ("RESPONSE_SIZE", "Response|Size|Bytes", "%d", lambda o: _message(o, "response")),
+    ("LOCAL_CPU_UTIL", "Local|CPU|Util|%", "%.2f", lambda o: o.local_cpu_percent),
+    ("LOCAL_CPU_PERCENT_USER", "Local|CPU|User|%", "%.2f", _cpu("local", "user", 0.0)),
+    ("LOCAL_CPU_PERCENT_SYSTEM", "Local|CPU|System|%", "%.2f", _cpu("local", "system", 0.0)),
+    ("LOCAL_CPU_PERCENT_IOWAIT", "Local|CPU|I/O|%", "%.2f", _cpu("local", "iowait", 0.0)),
+    ("LOCAL_CPU_PERCENT_IRQ", "Local|CPU|IRQ|%", "%.2f", _cpu("local", "irq", 0.0)),
+    ("LOCAL_CPU_PERCENT_SWINTR", "Local|CPU|swintr|%", "%.2f", _cpu("local", "softirq", 0.0)),
+    ("LOCAL_CPU_METHOD", "Local|CPU|Util|Method", "%s", lambda o: o.local_method),
+    ("LOCAL_SD", "Local|Service|Demand", "%.3f", lambda o: o.local_demand),
+    ("REMOTE_CPU_UTIL", "Remote|CPU|Util|%", "%.2f", lambda o: o.remote_cpu_percent),
+    ("REMOTE_CPU_PERCENT_USER", "Remote|CPU|User|%", "%.2f", _cpu("remote", "user", 0.0)),
+    ("REMOTE_CPU_PERCENT_SYSTEM", "Remote|CPU|System|%", "%.2f",
+     _cpu("remote", "system", 0.0)),
+    ("REMOTE_CPU_PERCENT_IOWAIT", "Remote|CPU|I/O|%", "%.2f", _cpu("remote", "iowait", 0.0)),
+    ("REMOTE_CPU_PERCENT_IRQ", "Remote|CPU|IRQ|%", "%.2f", _cpu("remote", "irq", 0.0)),
+    ("REMOTE_CPU_PERCENT_SWINTR", "Remote|CPU|swintr|%", "%.2f",
+     _cpu("remote", "softirq", 0.0)),
+    ("REMOTE_CPU_METHOD", "Remote|CPU|Util|Method", "%s", lambda o: o.remote_method),
+    ("REMOTE_SD", "Remote|Service|Demand", "%.3f", lambda o: o.remote_demand),
+    ("SD_UNITS", "Service|Demand|Units", "%s", lambda o: sd_unit(o.unit)),
     ("CONFIDENCE_LEVEL", "Confidence|Level|Percent", "%d",
      lambda o: o.options.confidence_level),
     ("CONFIDENCE_INTERVAL", "Confidence|Width|Target", "%f",
-     lambda o: _width(o, o.options.confidence_width)),
+     lambda o: 100 * o.options.confidence_width if o.options.max_iterations > 1 else -1.0),
     ("CONFIDENCE_ITERATION", "Confidence|Iterations|Run", "%d", lambda o: len(o.runs)),
     ("THROUGHPUT_CONFID", "Throughput|Confidence|Width (%)", "%.3f",
-     lambda o: _width(o, o.width)),
-    ("LOCAL_CPU_CONFID", "Local|CPU|Confidence|Width (%)", "%.3f", lambda o: _width(o, 0.0)),
-    ("REMOTE_CPU_CONFID", "Remote|CPU|Confidence|Width (%)", "%.3f", lambda o: _width(o, 0.0)),
-    ("TRANSACTION_RATE", "Transaction|Rate|Tran/s", "%.3f", lambda o: o.run.rate_tps),
-    ("RT_LATENCY", "Round|Trip|Latency|usec/tran", "%.3f",
-     lambda o: o.run.latency_from_rate_us),
+     lambda o: _confidence(o, o.widths and o.widths.rate)),
+    ("LOCAL_CPU_CONFID", "Local|CPU|Confidence|Width (%)", "%.3f",
+     lambda o: _confidence(o, o.widths and o.widths.local_cpu)),
+    ("REMOTE_CPU_CONFID", "Remote|CPU|Confidence|Width (%)", "%.3f",
+     lambda o: _confidence(o, o.widths and o.widths.remote_cpu)),
+    ("TRANSACTION_RATE", "Transaction|Rate|Tran/s", "%.3f",
+     lambda o: o.run.rate_tps if counts_transactions(o.run.spec) else 1.0),
+    ("RT_LATENCY", "Round|Trip|Latency|usec/tran", "%.3f", _round_trip_us),
     ("BURST_SIZE", "Initial|Burst|Requests", "%d", lambda o: o.run.spec.burst),
-    ("LOCAL_TRANSPORT_RETRANS", "Local|Transport|Retransmissions", "%d", -1),
-    ("REMOTE_TRANSPORT_RETRANS", "Remote|Transport|Retransmissions", "%d", -1),
-    ("TRANSPORT_MSS", "Transport|MSS|bytes", "%d", lambda o: o.run.local.mss),
+    ("LOCAL_TRANSPORT_RETRANS", "Local|Transport|Retransmissions", "%d",
+     _fact("local", "retransmissions")),
+    ("REMOTE_TRANSPORT_RETRANS", "Remote|Transport|Retransmissions", "%d",
+     _fact("remote", "retransmissions")),
+    ("TRANSPORT_MSS", "Transport|MSS|bytes", "%d", _fact("local", "mss")),
     ("LOCAL_SEND_THROUGHPUT", "Local|Send|Throughput", "%.2f",
-     lambda o: _byte_rate(o, o.run.bytes_sent)),
+     lambda o: _rate_of(o, o.run.bytes_sent)),
     ("LOCAL_RECV_THROUGHPUT", "Local|Recv|Throughput", "%.2f",
-     lambda o: _byte_rate(o, o.run.bytes_received)),
+     lambda o: _rate_of(o, o.run.bytes_received)),
     ("REMOTE_SEND_THROUGHPUT", "Remote|Send|Throughput", "%.2f",
-     lambda o: _byte_rate(o, o.run.target_tally.bytes_sent)),
+     lambda o: _rate_of(o, o.run.target_tally.bytes_sent)),
     ("REMOTE_RECV_THROUGHPUT", "Remote|Recv|Throughput", "%.2f",
-     lambda o: _byte_rate(o, o.run.target_tally.bytes_received)),
-    ("LOCAL_CPU_BIND", "Local|CPU|Bind", "%d", -1),
-    ("LOCAL_CPU_COUNT", "Local|CPU|Count", "%d", 0),
-    ("LOCAL_CPU_PEAK_UTIL", "Local|Peak|Per CPU|Util %", "%.2f", -1.0),
-    ("LOCAL_CPU_PEAK_ID", "Local|Peak|Per CPU|ID", "%d", -1),
+     lambda o: _rate_of(o, o.run.target_tally.bytes_received)),
+    ("LOCAL_CPU_BIND", "Local|CPU|Bind", "%d", _asked("local", "cpu")),
+    ("LOCAL_CPU_COUNT", "Local|CPU|Count", "%d", _cpu("local", "cpus", 0)),
+    ("LOCAL_CPU_PEAK_UTIL", "Local|Peak|Per CPU|Util %", "%.2f",
+     _cpu("local", "peak_percent", -1.0)),
+    ("LOCAL_CPU_PEAK_ID", "Local|Peak|Per CPU|ID", "%d", _cpu("local", "peak_cpu", -1)),
     ("LOCAL_CPU_MODEL", "Local|CPU|Model", "%s", GONE),
     ("LOCAL_CPU_FREQUENCY", "Local|CPU|Frequency|MHz", "%d", 0),
-    ("REMOTE_CPU_BIND", "Remote|CPU|Bind", "%d", -1),
-    ("REMOTE_CPU_COUNT", "Remote|CPU|Count", "%d", 0),
-    ("REMOTE_CPU_PEAK_UTIL", "Remote|Peak|Per CPU|Util %", "%.2f", 0.0),
-    ("REMOTE_CPU_PEAK_ID", "Remote|Peak|Per CPU|ID", "%d", 0),
+    ("REMOTE_CPU_BIND", "Remote|CPU|Bind", "%d", _asked("remote", "cpu")),
+    ("REMOTE_CPU_COUNT", "Remote|CPU|Count", "%d", _cpu("remote", "cpus", 0)),
+    ("REMOTE_CPU_PEAK_UTIL", "Remote|Peak|Per CPU|Util %", "%.2f",
+     _cpu("remote", "peak_percent", 0.0)),
+    ("REMOTE_CPU_PEAK_ID", "Remote|Peak|Per CPU|ID", "%d", _cpu("remote", "peak_cpu", 0)),
     ("REMOTE_CPU_MODEL", "Remote|CPU|Model", "%s", GONE),
     ("REMOTE_CPU_FREQUENCY", "Remote|CPU|Frequency|MHz", "%d", 0),
     ("SOURCE_PORT", "Source|Port", "%s", lambda o: o.ends.local_port_text),
@@ -143,49 +262,48 @@ NETPERF: tuple[tuple[str, str, str, Value], ...] = (
     ("DEST_PORT", "Destination|Port", "%s", lambda o: o.ends.remote_port_text),
     ("DEST_ADDR", "Destination|Address", "%s", lambda o: o.ends.remote_host),
     ("DEST_FAMILY", "Destination|Family", "%d", lambda o: int(o.ends.family)),
-    ("LOCAL_SEND_CALLS", "Local|Send|Calls", "%d", lambda o: o.run.send_calls),
+    ("LOCAL_SEND_CALLS", "Local|Send|Calls", "%d", _send_calls),
     ("LOCAL_RECV_CALLS", "Local|Recv|Calls", "%d", lambda o: o.run.recv_calls),
     ("LOCAL_BYTES_PER_RECV", "Local|Bytes|Per|Recv", "%.2f",
      lambda o: _per_call(o.run.bytes_received, o.run.recv_calls)),
     ("LOCAL_BYTES_PER_SEND", "Local|Bytes|Per|Send", "%.2f",
-     lambda o: _per_call(o.run.bytes_sent, o.run.send_calls)),
+     lambda o: _per_call(o.run.bytes_sent, _send_calls(o))),
     ("LOCAL_BYTES_SENT", "Local|Bytes|Sent", "%d", lambda o: o.run.bytes_sent),
     ("LOCAL_BYTES_RECVD", "Local|Bytes|Received", "%d", lambda o: o.run.bytes_received),
     ("LOCAL_BYTES_XFERD", "Local|Bytes|Xferred", "%.0f",
      lambda o: o.run.bytes_sent + o.run.bytes_received),
-    ("LOCAL_SEND_OFFSET", "Local|Send|Offset", "%d", 0),
-    ("LOCAL_RECV_OFFSET", "Local|Recv|Offset", "%d", 0),
-    ("LOCAL_SEND_ALIGN", "Local|Send|Alignment", "%d", 8),
-    ("LOCAL_RECV_ALIGN", "Local|Recv|Alignment", "%d", 8),
-    ("LOCAL_SEND_WIDTH", "Local|Send|Width", "%d", 1),
-    ("LOCAL_RECV_WIDTH", "Local|Recv|Width", "%d", 1),
+    ("LOCAL_SEND_OFFSET", "Local|Send|Offset", "%d", _asked("local", "send_offset")),
+    ("LOCAL_RECV_OFFSET", "Local|Recv|Offset", "%d", _asked("local", "receive_offset")),
+    ("LOCAL_SEND_ALIGN", "Local|Send|Alignment", "%d", _asked("local", "send_alignment")),
+    ("LOCAL_RECV_ALIGN", "Local|Recv|Alignment", "%d", _asked("local", "receive_alignment")),
+    ("LOCAL_SEND_WIDTH", "Local|Send|Width", "%d", _width_of_ring("local", "send")),
+    ("LOCAL_RECV_WIDTH", "Local|Recv|Width", "%d", _width_of_ring("local", "receive")),
     ("LOCAL_SEND_DIRTY_COUNT", "Local|Send|Dirty|Count", "%d", -1),
     ("LOCAL_RECV_DIRTY_COUNT", "Local|Recv|Dirty|Count", "%d", -1),
     ("LOCAL_RECV_CLEAN_COUNT", "Local|Recv|Clean|Count", "%d", -1),
-    ("LOCAL_NODELAY", "Local|NODELAY", "%d", lambda o: int(o.run.local.nodelay)),
-    ("LOCAL_CORK", "Local|Cork", "%d", 0),
-    ("REMOTE_SEND_CALLS", "Remote|Send|Calls", "%d", lambda o: o.run.target_tally.send_calls),
-    ("REMOTE_RECV_CALLS", "Remote|Recv|Calls", "%d", lambda o: o.run.target_tally.recv_calls),
+    ("LOCAL_NODELAY", "Local|NODELAY", "%d", _flag("local", "nodelay")),
+    ("LOCAL_CORK", "Local|Cork", "%d", _flag("local", "cork")),
+    ("REMOTE_SEND_CALLS", "Remote|Send|Calls", "%d", _told("send_calls")),
+    ("REMOTE_RECV_CALLS", "Remote|Recv|Calls", "%d", _told("recv_calls")),
     ("REMOTE_BYTES_PER_RECV", "Remote|Bytes|Per|Recv", "%.2f",
      lambda o: _per_call(o.run.target_tally.bytes_received, o.run.target_tally.recv_calls)),
     ("REMOTE_BYTES_PER_SEND", "Remote|Bytes|Per|Send", "%.2f",
      lambda o: _per_call(o.run.target_tally.bytes_sent, o.run.target_tally.send_calls)),
-    ("REMOTE_BYTES_SENT", "Remote|Bytes|Sent", "%d", lambda o: o.run.target_tally.bytes_sent),
-    ("REMOTE_BYTES_RECVD", "Remote|Bytes|Received", "%d",
-     lambda o: o.run.target_tally.bytes_received),
-    ("REMOTE_BYTES_XFERD", "Remote|Bytes|Xferred", "%.0f",
-     lambda o: o.run.target_tally.bytes_sent + o.run.target_tally.bytes_received),
-    ("REMOTE_SEND_OFFSET", "Remote|Send|Offset", "%d", 0),
-    ("REMOTE_RECV_OFFSET", "Remote|Recv|Offset", "%d", 0),
-    ("REMOTE_SEND_ALIGN", "Remote|Send|Alignment", "%d", 8),
-    ("REMOTE_RECV_ALIGN", "Remote|Recv|Alignment", "%d", 8),
-    ("REMOTE_SEND_WIDTH", "Remote|Send|Width", "%d", 1),
-    ("REMOTE_RECV_WIDTH", "Remote|Recv|Width", "%d", 1),
+    ("REMOTE_BYTES_SENT", "Remote|Bytes|Sent", "%d", _told("bytes_sent")),
+    ("REMOTE_BYTES_RECVD", "Remote|Bytes|Received", "%d", _told("bytes_received")),
+    ("REMOTE_BYTES_XFERD", "Remote|Bytes|Xferred", "%.0f", _told_bytes),
+    ("REMOTE_SEND_OFFSET", "Remote|Send|Offset", "%d", _asked("remote", "send_offset")),
+    ("REMOTE_RECV_OFFSET", "Remote|Recv|Offset", "%d", _asked("remote", "receive_offset")),
+    ("REMOTE_SEND_ALIGN", "Remote|Send|Alignment", "%d", _asked("remote", "send_alignment")),
+    ("REMOTE_RECV_ALIGN", "Remote|Recv|Alignment", "%d",
+     _asked("remote", "receive_alignment")),
+    ("REMOTE_SEND_WIDTH", "Remote|Send|Width", "%d", _width_of_ring("remote", "send")),
+    ("REMOTE_RECV_WIDTH", "Remote|Recv|Width", "%d", _width_of_ring("remote", "receive")),
     ("REMOTE_SEND_DIRTY_COUNT", "Remote|Send|Dirty|Count", "%d", -1),
     ("REMOTE_RECV_DIRTY_COUNT", "Remote|Recv|Dirty|Count", "%d", -1),
     ("REMOTE_RECV_CLEAN_COUNT", "Remote|Recv|Clean|Count", "%d", -1),
-    ("REMOTE_NODELAY", "Remote|NODELAY", "%d", lambda o: int(o.run.remote.nodelay)),
-    ("REMOTE_CORK", "Remote|Cork", "%d", 0),
+    ("REMOTE_NODELAY", "Remote|NODELAY", "%d", _flag("remote", "nodelay")),
+    ("REMOTE_CORK", "Remote|Cork", "%d", _flag("remote", "cork")),
     ("LOCAL_SYSNAME", "Local|Sysname", "%s", GONE),
     ("LOCAL_SYSTEM_MODEL", "Local|System|Model", "%s", GONE),
     ("LOCAL_RELEASE", "Local|Release", "%s", GONE),
@@ -216,10 +334,10 @@ NETPERF: tuple[tuple[str, str, str, Value], ...] = (
     ("REMOTE_DRIVER_FIRMWARE", "Remote|Driver|Firmware", "%s", GONE),
     ("REMOTE_DRIVER_BUS", "Remote|Driver|Bus", "%s", GONE),
     ("REMOTE_INTERFACE_SLOT", "Remote|Interface|Slot", "%s", GONE),
-    ("LOCAL_INTERVAL_USECS", "Local|Interval|Usecs", "%d", 0),
-    ("LOCAL_INTERVAL_BURST", "Local|Interval|Burst", "%d", 0),
-    ("REMOTE_INTERVAL_USECS", "Remote|Interval|Usecs", "%d", 0),
-    ("REMOTE_INTERVAL_BURST", "Remote|Interval|Burst", "%d", 0),
+    ("LOCAL_INTERVAL_USECS", "Local|Interval|Usecs", "%d", _asked("local", "pace_us")),
+    ("LOCAL_INTERVAL_BURST", "Local|Interval|Burst", "%d", _asked("local", "pace_burst")),
+    ("REMOTE_INTERVAL_USECS", "Remote|Interval|Usecs", "%d", _asked("remote", "pace_us")),
+    ("REMOTE_INTERVAL_BURST", "Remote|Interval|Burst", "%d", _asked("remote", "pace_burst")),
     ("LOCAL_SECURITY_TYPE_ID", "Local|OS|Security|Type ID", "%d", 0),
     ("LOCAL_SECURITY_TYPE", "Local|OS|Security|Type", "%s", GONE),
     ("LOCAL_SECURITY_ENABLED_NUM", "Local|OS|Security|Enabled Num", "%d", 0),
@@ -245,14 +363,16 @@ NETPERF: tuple[tuple[str, str, str, Value], ...] = (
     ("MEAN_LATENCY", "Mean|Latency|Microseconds", "%.2f", lambda o: o.latency_ns.mean() / 1000),
     ("STDDEV_LATENCY", "Stddev|Latency|Microseconds", "%.2f",
      lambda o: o.latency_ns.stddev() / 1000),
-    ("LOCAL_SOCKET_PRIO", "Local|Socket|Priority", "%d", -1),
-    ("REMOTE_SOCKET_PRIO", "Remote|Socket|Priority", "%d", -1),
-    ("LOCAL_SOCKET_TOS", "Local|Socket|TOS", "0x%.2x", UNSET),
-    ("REMOTE_SOCKET_TOS", "Remote|Socket|TOS", "0x%.2x", UNSET),
-    ("LOCAL_CONG_CONTROL", "Local|Congestion|Control|Algorithm", "%s", ""),
-    ("REMOTE_CONG_CONTROL", "Remote|Congestion|Control|Algorithm", "%s", ""),
-    ("LOCAL_FILL_FILE", "Local|Fill|File", "%s", ""),
-    ("REMOTE_FILL_FILE", "Remote|Fill|File", "%s", ""),
+    ("LOCAL_SOCKET_PRIO", "Local|Socket|Priority", "%d", _fact("local", "priority")),
+    ("REMOTE_SOCKET_PRIO", "Remote|Socket|Priority", "%d", _fact("remote", "priority")),
+    ("LOCAL_SOCKET_TOS", "Local|Socket|TOS", "0x%.2x", lambda o: _bits(o.run.local.tos)),
+    ("REMOTE_SOCKET_TOS", "Remote|Socket|TOS", "0x%.2x", lambda o: _bits(o.remote.tos)),
+    ("LOCAL_CONG_CONTROL", "Local|Congestion|Control|Algorithm", "%s",
+     _fact("local", "congestion")),
+    ("REMOTE_CONG_CONTROL", "Remote|Congestion|Control|Algorithm", "%s",
+     _fact("remote", "congestion")),
+    ("LOCAL_FILL_FILE", "Local|Fill|File", "%s", _asked("local", "fill_file")),
+    ("REMOTE_FILL_FILE", "Remote|Fill|File", "%s", _asked("remote", "fill_file")),
     ("COMMAND_LINE", "Command|Line", '"%s"', lambda o: o.options.command_line),
 )
 # fmt: on
@@ -266,5 +386,7 @@ EXTRA: tuple[tuple[str, str, str, Value], ...] = (
      lambda o: o.latency_ns.percentile(99.9) / 1000),
     ("P9999_LATENCY", "99.99th|Percentile|Latency|Microseconds", "%.2f",
      lambda o: o.latency_ns.percentile(99.99) / 1000),
+    ("LOCAL_STEAL", "Local|CPU|Steal|%", "%.2f", _cpu("local", "steal", -1.0)),
+    ("REMOTE_STEAL", "Remote|CPU|Steal|%", "%.2f", _cpu("remote", "steal", -1.0)),
     ("LOST_TRANSACTIONS", "Lost|Transactions", "%d", lambda o: o.run.lost),
 )

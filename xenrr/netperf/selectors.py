@@ -19,9 +19,20 @@ from xenrr.netperf.selector_table import EXTRA, LAST_OF_BLOCK, NETPERF, Value
 __all__ = ["Selection", "Selector", "csv_text", "human_text", "keyval_text", "names_text",
            "read_selection", "unknown_text"]
 
-DEFAULT_RR = ("LSS_SIZE_END", "LSR_SIZE_END", "RSR_SIZE_END", "RSS_SIZE_END", "REQUEST_SIZE",
-              "RESPONSE_SIZE", "ELAPSED_TIME", "THROUGHPUT", "THROUGHPUT_UNITS")
+# A test's own columns: the first few by its direction, then the result, then the CPUs if
+# one of them is measured. "-k" without an argument and OMNI without an option print them.
+OWN_SEND = ("LSS_SIZE_END", "RSR_SIZE_END", "LOCAL_SEND_SIZE")
+OWN_RECEIVE = ("RSS_SIZE_END", "LSR_SIZE_END", "REMOTE_SEND_SIZE")
+OWN_TRANSACTIONS = ("LSS_SIZE_END", "LSR_SIZE_END", "RSR_SIZE_END", "RSS_SIZE_END",
+                    "REQUEST_SIZE", "RESPONSE_SIZE")
+OWN_RESULT = ("ELAPSED_TIME", "THROUGHPUT", "THROUGHPUT_UNITS")
+OWN_CPU = tuple(f"{end}_CPU_{part}" for end in ("LOCAL", "REMOTE") for part in (
+    "UTIL", "PERCENT_USER", "PERCENT_SYSTEM", "PERCENT_IOWAIT", "PERCENT_IRQ",
+    "PERCENT_SWINTR", "METHOD"))
+OWN_DEMAND = ("LOCAL_SD", "REMOTE_SD", "SD_UNITS")
 TITLE_LINES = 4
+# A file of selectors is a few lines; nobody means the rest of a larger one.
+MAX_FILE_CHARACTERS = 1 << 20
 # netperf puts its name for "every one" above a list of names.
 EVERY = "ALL"
 
@@ -75,6 +86,15 @@ def names_text() -> str:
     return ",".join(TABLE) + "\n"
 
 
+def _own_columns(outcome: Outcome) -> Selection:
+    """What a test prints when nobody chose."""
+    first = {"send": OWN_SEND, "receive": OWN_RECEIVE}
+    names = (*first.get(outcome.run.spec.direction, OWN_TRANSACTIONS), *OWN_RESULT)
+    if outcome.measures_cpu:
+        names = (*names, *OWN_CPU, *OWN_DEMAND)
+    return [[TABLE[name] for name in names]]
+
+
 def _every_block() -> Selection:
     """``all``: netperf's list in its four blocks."""
     blocks: Selection = [[]]
@@ -93,15 +113,15 @@ def read_selection(argument: str | None, form: str) -> tuple[Selection, list[str
         form: ``CSV``, ``KEYVAL`` or ``HUMAN``.
 
     Returns:
-        The blocks, and names nobody knows (netperf leaves them out of -k and prints an
-        empty column for them in -O).
+        The blocks, empty for the test's own columns; and names nobody knows (netperf leaves
+        them out of -k and prints an empty column for them in -O).
 
     Raises:
         Ending: The file cannot be read; ``?`` was answered; -o names something unknown
             (netperf aborts there with a damaged heap).
     """
     if argument is None:
-        return [[TABLE[name] for name in DEFAULT_RR]], []
+        return [], []
     if argument == "?":
         raise Ending(CODE_FAILED, names_text())
     if argument.upper() == EVERY:
@@ -115,7 +135,7 @@ def read_selection(argument: str | None, form: str) -> tuple[Selection, list[str
     # netperf stops after four blocks; here there is no such limit.
     for line in lines:
         block = []
-        for word in filter(None, map(str.strip, line.split(","))):
+        for word in _words(line):
             selector = _find(word)
             if selector is UNKNOWN:
                 unknown.append(word)
@@ -125,6 +145,14 @@ def read_selection(argument: str | None, form: str) -> tuple[Selection, list[str
     if unknown and form == CSV:
         raise Ending(CODE_FAILED, err=f"netperf: {unknown_text(unknown)}\n")
     return blocks, unknown
+
+
+def _words(line: str) -> list[str]:
+    """Names between commas; blanks separate names too, unless they are part of a title."""
+    words = []
+    for word in filter(None, map(str.strip, line.split(","))):
+        words += [word] if _find(word) is not UNKNOWN else word.split()
+    return words
 
 
 def unknown_text(names: list[str]) -> str:
@@ -140,7 +168,8 @@ def unknown_text(names: list[str]) -> str:
 
 def csv_text(selection: Selection, outcome: Outcome) -> str:
     """One line of titles while headers are on, one line of values."""
-    columns = [selector for block in selection for selector in block]
+    columns = [selector for block in selection or _own_columns(outcome)
+               for selector in block]
     text = ""
     if outcome.options.headers:
         text = ",".join(" ".join(column.titles) or " " for column in columns) + "\n"
@@ -154,7 +183,7 @@ def csv_text(selection: Selection, outcome: Outcome) -> str:
 def keyval_text(selection: Selection, outcome: Outcome) -> str:
     """One ``NAME=value`` line for each selector that has a value."""
     lines = []
-    for block in selection:
+    for block in selection or _own_columns(outcome):
         for selector in block:
             value = selector.text(outcome)
             if value is not None and selector.name:
@@ -164,7 +193,8 @@ def keyval_text(selection: Selection, outcome: Outcome) -> str:
 
 def human_text(selection: Selection, outcome: Outcome) -> str:
     """Blocks of columns with four lines of titles each while headers are on."""
-    return "\n".join(_block_text(block, outcome) for block in selection)
+    return "\n".join(_block_text(block, outcome)
+                     for block in selection or _own_columns(outcome))
 
 
 def _block_text(block: list[Selector], outcome: Outcome) -> str:
@@ -190,6 +220,6 @@ def _looks_like_names(argument: str) -> bool:
 def _read_lines(name: str) -> list[str]:
     try:
         with open(name, encoding="utf-8", errors="replace") as file:
-            return file.read().replace(";", "\n").splitlines()
+            return file.read(MAX_FILE_CHARACTERS).replace(";", "\n").splitlines()
     except OSError as exc:
         raise no_selector_file(name, exc.errno or 0) from None

@@ -1,65 +1,86 @@
-"""netperf's tables for request/response tests, blank for blank.
+"""netperf's own output: which table belongs to which test, at which verbosity.
 
-Lines end in blanks where netperf's do: the tag of -B stands there, but only while headers
-are off. Socket sizes are those right after the sockets were made.
-
-Source: output of Debian's netperf 2.7.0 for every -v and -f.
+``transaction_tables`` and ``stream_tables`` hold the layouts.
 """
 
 from __future__ import annotations
 
+from xenrr.netperf.histogram_text import histogram_text
+from xenrr.netperf.iterations import warning
+from xenrr.netperf.options import ClientOptions
 from xenrr.netperf.outcome import Outcome
-from xenrr.netperf.output_units import TRANSACTIONS, byte_rate_in, unit_name
+from xenrr.netperf.stream_tables import (
+    datagram_number,
+    datagram_table,
+    stream_details,
+    stream_number,
+    stream_table,
+)
+from xenrr.netperf.transaction_tables import (
+    transaction_details,
+    transaction_number,
+    transaction_table,
+)
 
-__all__ = ["rr_table"]
+__all__ = ["cpu_rate_text", "mss_text", "result_table"]
 
 # netperf takes other levels as they come: above 2 only the details, below 0 nothing.
 NUMBER_ONLY, TABLE, DETAILS = 0, 1, 2
 
+TRANSACTION_TESTS = ("TCP_RR", "UDP_RR", "TCP_CRR", "TCP_CC")
 
-def rr_table(outcome: Outcome) -> str:
-    """What stands below the header line for the verbosity that was asked for."""
-    options = outcome.options
-    tag = options.brand if options.brand is not None and not options.headers else ""
-    if options.verbosity == NUMBER_ONLY:
-        return f"{outcome.rate:7.2f} {tag}\n"
+
+def result_table(outcome: Outcome) -> str:
+    """What stands below the header line of any test but OMNI, warning included."""
+    verbosity, test = outcome.options.verbosity, outcome.test
+    if test in TRANSACTION_TESTS:
+        number, table, details = transaction_number, transaction_table, transaction_details
+    elif test == "UDP_STREAM":
+        number, table, details = datagram_number, datagram_table, _nothing
+    else:
+        number, table, details = stream_number, stream_table, stream_details
+    widths = outcome.widths
     text = ""
-    if options.verbosity in (TABLE, DETAILS):
-        text = (_titles(options.unit) if options.headers else "") + _lines(outcome, tag)
-    if options.verbosity >= DETAILS and options.test == "TCP_RR":
-        text += _details(outcome)
+    if widths is not None and widths.missed(outcome.options):
+        text = warning(widths)
+    if verbosity == NUMBER_ONLY:
+        return text + number(outcome)
+    if verbosity in (TABLE, DETAILS):
+        text += table(outcome)
+    if verbosity >= DETAILS:
+        text += details(outcome) + histogram_text(outcome)
     return text
 
 
-def _titles(unit: str) -> str:
-    if unit == TRANSACTIONS:
-        last = ("Trans.", "Rate         ", "per sec   ")
-    else:
-        last = ("", "Throughput ", f"{unit_name(unit)}/sec   ")
-    return ("Local /Remote\n"
-            f"Socket Size   Request  Resp.   Elapsed  {last[0]}\n"
-            f"Send   Recv   Size     Size    Time     {last[1]}\n"
-            f"bytes  Bytes  bytes    bytes   secs.    {last[2]}\n\n")
+def _nothing(outcome: Outcome) -> str:
+    return ""
 
 
-def _lines(outcome: Outcome, tag: str) -> str:
-    run = outcome.run
-    return (f"{run.local.send_buffer:<6d} {run.local.receive_buffer:<6d} "
-            f"{run.spec.request_bytes:<6d}   {run.spec.response_bytes:<6d}  "
-            f"{outcome.elapsed_s:<6.2f}   {outcome.rate:7.2f}   {tag}\n"
-            f"{run.remote.send_buffer:<6d} {run.remote.receive_buffer:<6d}\n")
+def mss_text(options: ClientOptions, mss: int) -> str:
+    """The result of TCP_MSS, which sends nothing.
+
+    Args:
+        options: What was typed.
+        mss: TCP_MAXSEG of the connected socket, -1 when unknown.
+    """
+    if not NUMBER_ONLY <= options.verbosity <= DETAILS:
+        return ""
+    titled = options.headers and options.verbosity != NUMBER_ONLY
+    tag = "" if options.headers or options.brand is None else options.brand
+    return ("Maximum\nSegment\nSize (bytes)\n\n" if titled else "") + f"{mss} {tag}\n"
 
 
-def _details(outcome: Outcome) -> str:
-    unit, run = outcome.options.unit, outcome.run
-    seconds = run.elapsed_s or 1.0  # nothing was measured: the rates below are 0
-    outbound = byte_rate_in(unit, run.bytes_sent / seconds)
-    inbound = byte_rate_in(unit, run.bytes_received / seconds)
-    shown = unit_name("m" if unit == TRANSACTIONS else unit)
-    # Buffers are neither aligned nor shifted by an option here: netperf's own defaults. What
-    # stands under "Remote Recv" of the alignments is an offset (fact sheet, trap 30).
-    return ("Alignment      Offset         RoundTrip  Trans    Throughput\n"
-            f"Local  Remote  Local  Remote  Latency    Rate     {shown:<8}/s\n"
-            "Send   Recv    Send   Recv    usec/Tran  per sec  Outbound   Inbound\n"
-            f"{8:5d}  {0:5d}   {0:5d}  {0:5d}   {run.latency_from_rate_us:<6.3f}   "
-            f"{run.rate_tps:<6.3f} {outbound:<6.3f}    {inbound:<6.3f}\n")
+def cpu_rate_text(end: str, rate: float, cpus: int, verbosity: int) -> str:
+    """The result of LOC_CPU and REM_CPU: a calibration, without a line end.
+
+    Args:
+        end: ``local`` or ``remote``.
+        rate: What the calibration says; netperf on Linux always says 100.
+        cpus: Number of CPUs of that end.
+        verbosity: Of -v.
+    """
+    text = f"{rate:g}"
+    if verbosity > TABLE:
+        are, many = ("are", "cpus") if cpus > 1 else ("is", "cpu")
+        text += f"\nThere {are} {cpus} {end} {many}\n"
+    return text

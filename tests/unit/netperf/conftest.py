@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from xenrr.cpu.usage import CpuUsage
 from xenrr.netperf import names, run
 from xenrr.netperf.command import client_command
 from xenrr.netperf.options import parse_client
@@ -40,9 +41,39 @@ def make_run(spec: TestSpec | None = None, transactions: int = 72016,
     return replace(standard, **changes)  # type: ignore[arg-type]
 
 
-def point(end_s: float, interval_s: float, transactions: int) -> InterimPoint:
+# What netperf's sockets are like on Linux.
+TCP_SOCKET = SocketFacts(16384, 131072, 4194304, 131072, False, 65483)
+UDP_SOCKET = SocketFacts(212992, 212992, 212992, 212992, False, -1)
+# One busy second of a machine with two CPUs.
+BUSY = CpuUsage(50.0, 1.82, 29.5, 0.0, 0.0, 18.68, 0.25, 2, "S", 98.99, 1)
+
+
+def make_stream(spec: TestSpec, calls: int = 148117, block: int = 16384,
+                **changes: object) -> Run:
+    """One second of data one way; all of it arrived, in calls of 64 KB at the receiver."""
+    moved, far = calls * block, calls * block // 65536
+    latency_ns = Histogram()
+    latency_ns.record(6_700, calls)
+    sends = spec.direction == "send"
+    facts = UDP_SOCKET if spec.is_datagram else TCP_SOCKET
+    if spec.is_datagram:
+        far = calls
+    sender = replace(facts, send_bytes=block, send_width=2)
+    receiver = replace(facts, receive_bytes=131072, receive_width=2)
+    near = make_run(
+        spec, 0, bytes_sent=moved if sends else 0, bytes_received=0 if sends else moved,
+        send_calls=calls if sends else 0, recv_calls=0 if sends else far,
+        latency_ns=latency_ns,
+        local=sender if sends else receiver, remote=receiver if sends else sender,
+        target_tally=TargetTally(0, moved if sends else 0, 0 if sends else moved,
+                                 far if sends else 0, 0 if sends else calls, 1.0))
+    return replace(near, **changes)  # type: ignore[arg-type]
+
+
+def point(end_s: float, interval_s: float, transactions: int,
+          moved: int | None = None) -> InterimPoint:
     return InterimPoint(int(end_s * SECOND_NS), int(interval_s * SECOND_NS), transactions,
-                        2 * transactions, 13_000, 90_000, 100_000,
+                        2 * transactions if moved is None else moved, 13_000, 90_000, 100_000,
                         1795417204.404 + end_s)
 
 
@@ -105,11 +136,32 @@ def netperf(monkeypatch, capsys):
 def outcome():
     """``outcome("-t TCP_RR -f k", ...)``: what is printed about, without a session."""
 
-    def build(line: str = "-t TCP_RR", *runs: Run, width: float | None = None) -> Outcome:
+    def build(line: str = "-t TCP_RR", *runs: Run) -> Outcome:
         options = parse_client(f"-H 127.0.0.1 {line}".split())
         ends = names.DataEnds(options, names.ControlEnds(options))
         spec = options.spec(ends.local_port, ends.remote_port)
-        return Outcome(options, ends, runs or (make_run(spec),), width)
+        return Outcome(options, ends, runs or (make_run(spec),))
+
+    return build
+
+
+@pytest.fixture
+def made():
+    """``made(TestSpec("TCP_STREAM"), ..., verbosity=2)``: the same without a command line.
+
+    Records that are not given are one of ``make_run`` or ``make_stream``; names are those of
+    ``ClientOptions``.
+    """
+
+    def build(spec: TestSpec, *runs: Run, **typed: object) -> Outcome:
+        options = parse_client(["-H", "127.0.0.1"])
+        options.test = spec.test
+        for name, value in typed.items():
+            assert hasattr(options, name), name
+            setattr(options, name, value)
+        one = make_stream if spec.direction in ("send", "receive") else make_run
+        ends = names.DataEnds(options, names.ControlEnds(options))
+        return Outcome(options, ends, runs or (one(spec),))
 
     return build
 
@@ -117,5 +169,5 @@ def outcome():
 @pytest.fixture
 def records():
     """The builders above, for tests that need other numbers."""
-    return SimpleNamespace(run=make_run, point=point, FakeSender=FakeSender,
-                           SECOND_NS=SECOND_NS)
+    return SimpleNamespace(run=make_run, stream=make_stream, point=point, busy=BUSY,
+                           FakeSender=FakeSender, SECOND_NS=SECOND_NS)

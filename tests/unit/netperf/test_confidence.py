@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from xenrr.netperf.confidence import MAX_ITERATIONS, STUDENT_T, relative_width, warning
+from xenrr.netperf.confidence import MAX_ITERATIONS, STUDENT_T, relative_width
 
 
 def test_the_width_of_a_known_sample():
@@ -25,16 +25,3 @@ def test_there_is_a_t_for_every_possible_number_of_iterations():
         assert len(table) == MAX_ITERATIONS - 1
         assert list(table) == sorted(table, reverse=True)
         assert relative_width(range(1, MAX_ITERATIONS + 1), level) > 0
-
-
-def test_the_warning_is_netperfs():
-    assert warning(0.20803) == """\
-!!! WARNING
-!!! Desired confidence was not achieved within the specified iterations.
-!!! This implies that there was variability in the test environment that
-!!! must be investigated before going further.
-!!! Confidence intervals: Throughput      : 20.803%
-!!!                       Local CPU util  : 0.000%
-!!!                       Remote CPU util : 0.000%
-
-"""

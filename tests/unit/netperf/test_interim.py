@@ -3,12 +3,14 @@ from __future__ import annotations
 import pytest
 
 from xenrr.netperf.interim import InterimPrinter
+from xenrr.results.record import TestSpec
 
 END = "ending at 1795417205.415\n"
 
 
 def printed(outcome, records, line):
-    printer = InterimPrinter(outcome(line).options)
+    built = outcome(line)
+    printer = InterimPrinter(built.options, built.run.spec)
     return printer, printer.lines(records.point(1.011, 1.011, 70155))
 
 
@@ -38,7 +40,7 @@ def test_other_units(outcome, records, unit, text):
 
 
 def test_the_last_partial_interval(outcome, records):
-    printer = InterimPrinter(outcome("-t TCP_RR -D 1").options)
+    printer = InterimPrinter(outcome("-t TCP_RR -D 1").options, TestSpec())
     run = records.run(transactions=1500, elapsed_ns=int(1.5 * records.SECOND_NS),
                       interims=(records.point(1, 1, 1000),))
     assert printer.last_lines(run) == (
@@ -46,3 +48,36 @@ def test_the_last_partial_interval(outcome, records):
     whole = records.run(transactions=1000, interims=(records.point(1, 1, 1000),))
     assert printer.last_lines(whole) == ""
     assert printer.last_lines(records.run(transactions=0, elapsed_ns=0)) == ""
+    stalled = records.run(transactions=1000, elapsed_ns=2 * records.SECOND_NS,
+                          interims=(records.point(1, 1, 1000),))
+    assert printer.last_lines(stalled) == ""
+
+
+@pytest.mark.parametrize(("test", "unit", "text"), [
+    ("TCP_STREAM", "", "18129.13 10^6bits/s"), ("TCP_STREAM", "x", "18129.13 10^6bits/s"),
+    ("TCP_MAERTS", "K", "2213028.65 KBytes/s"), ("UDP_STREAM", "g", "  18.13 10^9bits/s"),
+    ("TCP_SENDFILE", "", "18129.13 10^6bits/s"), ("TCP_CRR", "", "8000.00 Trans/s"),
+    ("TCP_CRR", "k", " 128.00 10^3bits/s"),
+    # Older code: every connection is a unit, and units are taken for bytes.
+    ("TCP_CC", "", "   0.06 10^6bits/s"), ("TCP_CC", "x", "   0.06 10^6bits/s"),
+    ("TCP_CC", "k", "  64.00 10^3bits/s")])
+def test_other_tests(made, records, test, unit, text):
+    spec = TestSpec(test)
+    printer = InterimPrinter(made(spec, unit=unit).options, spec)
+    counted = spec.direction in ("rr", "none")
+    point = (records.point(0.3, 0.3, 2400) if counted else
+             records.point(0.3, 0.3, 0, 679842400))
+    assert printer.lines(point) == (
+        f"Interim result: {text} over 0.300 seconds ending at 1795417204.704\n")
+
+
+@pytest.mark.parametrize(("test", "line"), [
+    ("TCP_MAERTS", "Interim result:  800.00 10^6bits/s over 0.100 seconds ending at "
+                   "1795417205.404\n"),
+    ("TCP_SENDFILE", "")])
+def test_the_rest_of_a_stream(made, records, test, line):
+    spec = TestSpec(test)
+    printer = InterimPrinter(made(spec).options, spec)
+    run = records.stream(spec, 1000, 100_000,
+                         interims=(records.point(0.9, 0.9, 0, 90_000_000),))
+    assert printer.last_lines(run) == line

@@ -29,7 +29,7 @@ def test_defaults_are_netperfs():
     options = parse("")
     spec = parse("-t tcp_rr").spec(0, 0)
     assert attributes(options, "test", "host", "port", "unit", "verbosity", "headers", "form",
-                      "max_iterations") == ("TCP_STREAM", None, "12865", "x", 1, True, TABLE, 1)
+                      "max_iterations") == ("TCP_STREAM", None, "12865", "", 1, True, TABLE, 1)
     assert (spec.test, spec.duration_s, spec.request_bytes, spec.response_bytes,
             spec.local.send_buffer, spec.remote.receive_buffer, spec.nodelay) == (
                 "TCP_RR", 10.0, 1, 1, -1, -1, False)

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
+from xenrr.cpu.usage import CpuUsage
 from xenrr.netperf.selector_table import EXTRA, LAST_OF_BLOCK, NETPERF
 from xenrr.netperf.selectors import TABLE
+from xenrr.results.record import EndSpec, TargetTally, TestSpec
 
 
 def test_netperfs_names_are_all_there_once():
@@ -45,12 +51,100 @@ def test_values_come_from_the_record(outcome):
         "DEST_FAMILY": "2"}
 
 
-def test_confidence_values(outcome, records):
+def test_confidence_values(made, records):
     names = ("CONFIDENCE_LEVEL", "CONFIDENCE_INTERVAL", "CONFIDENCE_ITERATION",
-             "THROUGHPUT_CONFID", "LOCAL_CPU_CONFID")
-    unused = outcome("-t TCP_RR")
-    assert [TABLE[name].text(unused) for name in names] == [
-        "0", "-1.000000", "1", "-1.000", "-1.000"]
-    used = outcome("-t TCP_RR -I 99,0.1", *[records.run()] * 3, width=1.59185)
-    assert [TABLE[name].text(used) for name in names] == [
-        "99", "0.100000", "3", "159.185", "0.000"]
+             "THROUGHPUT_CONFID", "LOCAL_CPU_CONFID", "REMOTE_CPU_CONFID")
+    assert values(made(TestSpec()), *names) == ["0", "-1.000000", "1", *["-1.000"] * 3]
+    asked = {"max_iterations": 3, "min_iterations": 3, "confidence_level": 99,
+             "confidence_width": 0.001}
+    runs = [records.run(transactions=count, local_cpu=CpuUsage(percent))
+            for count, percent in ((100, 10.0), (102, 10.0), (104, 10.0))]
+    used = values(made(TestSpec(), *runs, **asked), *names)
+    assert used == ["99", "0.100000", "3", "22.471", "0.000", "0.000"]
+
+
+def test_means_and_last_values(made, records):
+    """netperf averages the result, the time and the CPUs, and shows the rest as it ended."""
+    spec = TestSpec(local=EndSpec(measure_cpu=True))
+    runs = [records.run(spec, count, local_cpu=CpuUsage(percent, percent / 2, cpus=2))
+            for count, percent in ((1000, 40.0), (3000, 60.0))]
+    assert values(made(spec, *runs), "THROUGHPUT", "TRANSACTION_RATE", "LOCAL_CPU_UTIL",
+                  "LOCAL_CPU_PERCENT_USER", "LOCAL_SD", "LOCAL_SEND_CALLS") == [
+        "2000.00", "3000.000", "50.00", "30.00", "600.000", "3000"]
+
+
+def test_cpu_values(made, records):
+    measured = records.run(local_cpu=records.busy)
+    for end in ("LOCAL", "REMOTE"):
+        names = [f"{end}_{name}" for name in (
+            "CPU_UTIL", "CPU_PERCENT_USER", "CPU_PERCENT_SWINTR", "CPU_METHOD", "CPU_COUNT",
+            "CPU_PEAK_UTIL", "CPU_PEAK_ID", "SD", "STEAL")]
+        assert values(made(TestSpec(), measured), *names) == (
+            ["50.00", "1.82", "18.68", "S", "2", "98.99", "1", "13.886", "0.25"]
+            if end == "LOCAL" else
+            ["-1.00", "0.00", "0.00", "U", "0", "0.00", "0", "-1.000", "-1.00"])
+    assert values(made(TestSpec()), "LOCAL_CPU_PEAK_UTIL", "LOCAL_CPU_PEAK_ID") == [
+        "-1.00", "-1"]
+
+
+def test_values_of_a_stream(made, records):
+    built = made(TestSpec("TCP_STREAM"))
+    assert values(built, "DIRECTION", "THROUGHPUT_UNITS", "LOCAL_SEND_SIZE",
+                  "LOCAL_RECV_SIZE", "REMOTE_SEND_SIZE", "REMOTE_RECV_SIZE", "REQUEST_SIZE",
+                  "RESPONSE_SIZE", "TRANSACTION_RATE", "RT_LATENCY", "SD_UNITS",
+                  "LOCAL_SEND_WIDTH", "LOCAL_RECV_WIDTH", "REMOTE_RECV_CALLS",
+                  "LOCAL_SEND_THROUGHPUT", "REMOTE_RECV_THROUGHPUT") == [
+        "Send", "10^6bits/s", "16384", "0", "-1", "131072", "-1", "-1", "1.000", "-1.000",
+        "usec/KB", "2", "0", "37029", "19413.99", "19413.99"]
+    built = made(TestSpec("TCP_MAERTS"))
+    assert values(built, "DIRECTION", "LOCAL_SEND_SIZE", "LOCAL_RECV_SIZE",
+                  "REMOTE_SEND_SIZE", "REMOTE_RECV_SIZE", "REMOTE_SEND_THROUGHPUT") == [
+        "Receive", "0", "131072", "16384", "-1", "19413.99"]
+
+
+def test_failed_datagrams_are_no_send_calls(made, records):
+    run = records.stream(TestSpec("UDP_STREAM"), 1000, 100, send_calls=1200, failed_sends=200)
+    assert values(made(run.spec, run), "LOCAL_SEND_CALLS", "LOCAL_BYTES_PER_SEND",
+                  "PROTOCOL", "SOCKET_TYPE") == ["1000", "100.00", "UDP", "Datagram"]
+
+
+@pytest.mark.parametrize(("direction", "connecting", "name", "sizes"), [
+    ("rr", False, "Send|Recv", ["1", "1"]), ("rr", True, "Connect|Send|Recv", ["1", "1"]),
+    ("none", True, "Connection", ["-1", "-1"])])
+def test_directions(made, direction, connecting, name, sizes):
+    spec = TestSpec("OMNI", direction=direction, connecting=connecting)
+    assert values(made(spec), "DIRECTION", "REQUEST_SIZE", "RESPONSE_SIZE") == [name, *sizes]
+
+
+def test_what_was_asked_and_what_came_of_it(made, records):
+    spec = TestSpec(
+        local=EndSpec(cpu=0, send_alignment=16, receive_alignment=32, send_offset=1,
+                      receive_offset=2, fill_file="noise", pace_us=10_000, pace_burst=5),
+        remote=EndSpec(cpu=1, send_width=5))
+    run = records.run(spec)
+    run = replace(run, local=replace(run.local, priority=3, tos=0x10, congestion="reno",
+                                     cork=True, retransmissions=9),
+                  remote=replace(run.remote, priority=-2, tos=-2, congestion="cubic"))
+    assert values(made(spec, run), "LOCAL_CPU_BIND", "REMOTE_CPU_BIND", "LOCAL_SEND_ALIGN",
+                  "LOCAL_RECV_ALIGN", "LOCAL_SEND_OFFSET", "LOCAL_RECV_OFFSET",
+                  "LOCAL_FILL_FILE", "LOCAL_INTERVAL_USECS", "LOCAL_INTERVAL_BURST",
+                  "REMOTE_SEND_WIDTH", "REMOTE_RECV_WIDTH", "LOCAL_SOCKET_PRIO",
+                  "LOCAL_SOCKET_TOS", "LOCAL_CONG_CONTROL", "LOCAL_CORK",
+                  "LOCAL_TRANSPORT_RETRANS", "REMOTE_SOCKET_PRIO", "REMOTE_SOCKET_TOS",
+                  "REMOTE_CONG_CONTROL", "REMOTE_TRANSPORT_RETRANS") == [
+        "0", "1", "16", "32", "1", "2", "noise", "10000", "5", "5", "1", "3", "0x10", "reno",
+        "1", "9", "-2", "0xfffffffe", "cubic", "-1"]
+
+
+def test_without_a_control_connection(made, records):
+    spec = TestSpec(no_control=True)
+    run = records.run(spec, 1000, target_tally=TargetTally())
+    assert values(made(spec, run), "RSS_SIZE", "RSS_SIZE_END", "REMOTE_SEND_SIZE",
+                  "REMOTE_SEND_ALIGN", "REMOTE_RECV_OFFSET", "REMOTE_SEND_WIDTH",
+                  "REMOTE_BYTES_SENT", "REMOTE_BYTES_XFERD", "REMOTE_TRANSPORT_RETRANS",
+                  "REMOTE_RECV_CALLS") == [
+        "0", "-1", "-1", "-1", "-1", "0", "0", "1000", "-2", "0"]
+
+
+def values(built, *names):
+    return [TABLE[name].text(built) for name in names]

@@ -7,6 +7,7 @@ import pytest
 from xenrr.netperf.ending import Ending
 from xenrr.netperf.options import CSV, HUMAN, KEYVAL
 from xenrr.netperf.selectors import (
+    MAX_FILE_CHARACTERS,
     csv_text,
     human_text,
     keyval_text,
@@ -14,6 +15,7 @@ from xenrr.netperf.selectors import (
     read_selection,
     unknown_text,
 )
+from xenrr.results.record import EndSpec, TestSpec
 
 
 def shown(outcome, form, argument, line="-t TCP_RR"):
@@ -54,6 +56,23 @@ def test_human_default(outcome):
         "Trans/s    \n")
 
 
+@pytest.mark.parametrize(("test", "names"), [
+    ("TCP_STREAM", "LSS_SIZE_END RSR_SIZE_END LOCAL_SEND_SIZE"),
+    ("UDP_STREAM", "LSS_SIZE_END RSR_SIZE_END LOCAL_SEND_SIZE"),
+    ("TCP_MAERTS", "RSS_SIZE_END LSR_SIZE_END REMOTE_SEND_SIZE"),
+    ("TCP_CRR", "LSS_SIZE_END LSR_SIZE_END RSR_SIZE_END RSS_SIZE_END REQUEST_SIZE "
+                "RESPONSE_SIZE")])
+@pytest.mark.parametrize("measured", [False, True])
+def test_the_columns_of_a_test(made, test, names, measured):
+    built = made(TestSpec(test, remote=EndSpec(measure_cpu=measured)))
+    shown_names = [line.split("=")[0] for line in keyval_text([], built).splitlines()]
+    result = ["ELAPSED_TIME", "THROUGHPUT", "THROUGHPUT_UNITS"]
+    cpus = [f"{end}_CPU_{part}" for end in ("LOCAL", "REMOTE") for part in (
+        "UTIL", "PERCENT_USER", "PERCENT_SYSTEM", "PERCENT_IOWAIT", "PERCENT_IRQ",
+        "PERCENT_SWINTR", "METHOD")] + ["LOCAL_SD", "REMOTE_SD", "SD_UNITS"]
+    assert shown_names == names.split() + result + (cpus if measured else [])
+
+
 def test_human_blocks(outcome):
     text = shown(outcome, HUMAN, "THROUGHPUT,THROUGHPUT_UNITS;MIN_LATENCY,MEAN_LATENCY")
     assert text == (
@@ -82,6 +101,13 @@ def test_names_in_any_case_and_any_percentile(outcome):
         "THROUGHPUT=72016.00\nP99.9_LATENCY=90.00\nP9999_LATENCY=90.00\n")
     assert shown(outcome, KEYVAL, "THROUGHPUT;ELAPSED_TIME,;") == (
         "THROUGHPUT=72016.00\nELAPSED_TIME=1.00\n")
+
+
+def test_blanks_separate_names_too(outcome):
+    assert shown(outcome, KEYVAL, "THROUGHPUT  ELAPSED_TIME,PROTOCOL") == (
+        "THROUGHPUT=72016.00\nELAPSED_TIME=1.00\nPROTOCOL=TCP\n")
+    assert shown(outcome, KEYVAL, "Elapsed Time (sec),PROTOCOL") == (
+        "ELAPSED_TIME=1.00\nPROTOCOL=TCP\n")
 
 
 def test_all_is_netperfs_list(outcome):
@@ -126,6 +152,12 @@ def test_the_list_of_names():
     assert (caught.value.exit_code, caught.value.out) == (1, names_text())
     assert names_text().startswith("OUTPUT_NONE,SOCKET_TYPE,")
     assert "LOST_TRANSACTIONS" in names_text()
+
+
+def test_files_are_read_to_a_limit(outcome, tmp_path):
+    chosen = tmp_path / "selectors"
+    chosen.write_text("THROUGHPUT\n" + "\n" * MAX_FILE_CHARACTERS + "ELAPSED_TIME\n")
+    assert shown(outcome, KEYVAL, str(chosen)) == "THROUGHPUT=72016.00\n"
 
 
 def test_files(outcome, tmp_path):

@@ -1,87 +1,68 @@
-"""Tables as Debian's netperf 2.7.0 printed them; blanks at line ends are part of them."""
+"""Which table at which verbosity, and the two tests that have hardly any."""
 
 from __future__ import annotations
 
 import pytest
 
-from xenrr.netperf.tables import rr_table
-
-TITLES = [
-    "Local /Remote",
-    "Socket Size   Request  Resp.   Elapsed  Trans.",
-    "Send   Recv   Size     Size    Time     Rate         ",
-    "bytes  Bytes  bytes    bytes   secs.    per sec   ",
-    ""]
-LINES = ["16384  131072 1        1       1.00     72016.00   ", "16384  131072"]
-DETAIL_TITLES = [
-    "Alignment      Offset         RoundTrip  Trans    Throughput",
-    "Local  Remote  Local  Remote  Latency    Rate     10^6bits/s",
-    "Send   Recv    Send   Recv    usec/Tran  per sec  Outbound   Inbound"]
+from xenrr.netperf.tables import cpu_rate_text, mss_text, result_table
+from xenrr.results.record import TestSpec
 
 
-def lines(outcome):
-    text = rr_table(outcome)
-    assert not text or text.endswith("\n")
-    return text.split("\n")[:-1]
+@pytest.mark.parametrize("test", ["TCP_RR", "TCP_CRR", "TCP_CC", "TCP_STREAM", "TCP_MAERTS",
+                                  "TCP_SENDFILE", "UDP_STREAM"])
+def test_levels_that_netperf_takes_literally(made, test):
+    """Level 3 is the details without the table, a negative one nothing."""
+    both = result_table(made(TestSpec(test), verbosity=2))
+    table = result_table(made(TestSpec(test)))
+    assert both == table + result_table(made(TestSpec(test), verbosity=3))
+    assert result_table(made(TestSpec(test), verbosity=-1)) == ""
+    assert result_table(made(TestSpec(test), verbosity=0)).count("\n") == 1
 
 
-def test_table(outcome):
-    assert lines(outcome("-t TCP_RR")) == TITLES + LINES
-    assert lines(outcome("-t TCP_RR -P 0")) == LINES
+@pytest.mark.parametrize("test", ["UDP_RR", "UDP_STREAM"])
+def test_udp_has_no_details(made, test):
+    assert result_table(made(TestSpec(test), verbosity=2)) == result_table(
+        made(TestSpec(test)))
 
 
-def test_the_tag_stands_where_headers_do_not(outcome):
-    assert lines(outcome("-t TCP_RR -P 0 -B tag"))[0].endswith("72016.00   tag")
-    assert lines(outcome("-t TCP_RR -B tag")) == TITLES + LINES
+@pytest.mark.parametrize("test", ["TCP_RR", "UDP_STREAM", "TCP_STREAM"])
+def test_the_warning_stands_above_the_table(made, records, test):
+    one = records.stream if test.endswith("STREAM") else records.run
+    runs = [one(TestSpec(test), count) for count in (1000, 2000, 4000)]
+    asked = {"max_iterations": 3, "min_iterations": 3, "confidence_level": 99,
+             "confidence_width": 0.05}
+    text = result_table(made(TestSpec(test), *runs, **asked))
+    assert text.startswith("!!! WARNING\n!!! Desired confidence was not achieved")
+    assert "!!!                       Remote CPU util : 0.000%\n\n" in text
+    assert result_table(made(TestSpec(test), *runs[:1] * 3, **asked)).startswith(
+        ("Local /Remote", "Recv ", "Socket "))
+    number = result_table(made(TestSpec(test), *runs, **asked, verbosity=0))
+    assert number.startswith("!!! WARNING\n")
 
 
-def test_one_number(outcome):
-    assert lines(outcome("-t TCP_RR -v 0")) == ["72016.00 "]
-    assert lines(outcome("-t TCP_RR -v 0 -P 0 -B hi")) == ["72016.00 hi"]
-    assert lines(outcome("-t TCP_RR -v 0 -B hi")) == ["72016.00 "]
+@pytest.mark.parametrize("test", ["TCP_RR", "UDP_RR", "TCP_CRR", "TCP_CC", "TCP_STREAM",
+                                  "TCP_MAERTS", "TCP_SENDFILE", "UDP_STREAM"])
+@pytest.mark.parametrize("unit", ["", "k", "u"])
+def test_nothing_measured_is_no_division_by_zero(made, records, test, unit):
+    spec = TestSpec(test)
+    one = records.run if spec.direction in ("rr", "none") else records.stream
+    empty = one(spec, 0, elapsed_ns=0, local_cpu=records.busy)
+    for verbosity in (0, 1, 2):
+        assert "0.00" in result_table(made(spec, empty, unit=unit, verbosity=verbosity))
 
 
-def test_small_numbers_keep_their_width(outcome, records):
-    slow = records.run(transactions=100)
-    assert lines(outcome("-t TCP_RR -P 0", slow))[0] == (
-        "16384  131072 1        1       1.00      100.00   ")
-    assert lines(outcome("-t TCP_RR -v 0", slow)) == [" 100.00 "]
+def test_mss(made):
+    options = made(TestSpec()).options
+    assert mss_text(options, 32741) == "Maximum\nSegment\nSize (bytes)\n\n32741 \n"
+    options.verbosity = 0
+    assert mss_text(options, 32741) == "32741 \n"
+    options.verbosity = 3
+    assert mss_text(options, 32741) == ""
+    options.verbosity, options.headers, options.brand = 2, False, "tag"
+    assert mss_text(options, -1) == "-1 tag\n"
 
 
-def test_details(outcome):
-    assert lines(outcome("-t TCP_RR -v 2")) == TITLES + LINES + DETAIL_TITLES + [
-        "    8      0       0      0   13.886   72016.000 0.576     0.576 "]
-    with_burst = lines(outcome("-t TCP_RR -v 2 -P 0 -- -r 100,200 -b 3"))
-    assert with_burst[-1] == (
-        "    8      0       0      0   55.543   72016.000 57.613    115.226")
-
-
-def test_no_details_for_udp(outcome):
-    assert lines(outcome("-t UDP_RR -v 2")) == TITLES + LINES
-
-
-@pytest.mark.parametrize(("verbosity", "shown"), [(3, DETAIL_TITLES), (-1, [])])
-def test_levels_that_netperf_takes_literally(outcome, verbosity, shown):
-    assert lines(outcome(f"-t TCP_RR -v {verbosity}"))[:3] == shown
-
-
-@pytest.mark.parametrize(("unit", "title", "value", "detail"), [
-    ("m", "10^6bits/sec   ", "   1.15", "10^6bits/s"),
-    ("k", "10^3bits/sec   ", "1152.26", "10^3bits/s"),
-    ("K", "KBytes/sec   ", " 140.66", "KBytes  /s"),
-    ("B", "Bytes/sec   ", "144032.00", "Bytes   /s"),
-    ("u", "Usec/sec   ", "   6.94", "Usec    /s"),
-    ("z", "KBytes/sec   ", " 140.66", "KBytes  /s"),
-])
-def test_other_units(outcome, unit, title, value, detail):
-    text = lines(outcome(f"-t TCP_RR -f {unit} -v 2"))
-    assert text[1:4] == ["Socket Size   Request  Resp.   Elapsed  ",
-                         "Send   Recv   Size     Size    Time     Throughput ",
-                         f"bytes  Bytes  bytes    bytes   secs.    {title}"]
-    assert text[5] == f"16384  131072 1        1       1.00     {value}   "
-    assert text[8] == f"Local  Remote  Local  Remote  Latency    Rate     {detail}"
-
-
-def test_nothing_measured_is_no_division_by_zero(outcome, records):
-    empty = records.run(transactions=0, elapsed_ns=0)
-    assert lines(outcome("-t TCP_RR -v 2 -P 0", empty))[0].endswith("0.00        0.00   ")
+def test_cpu_rates():
+    assert cpu_rate_text("local", 100.0, 2, 1) == "100"
+    assert cpu_rate_text("remote", 100.0, 2, 2) == "100\nThere are 2 remote cpus\n"
+    assert cpu_rate_text("local", 12345678.0, 1, 2) == "1.23457e+07\nThere is 1 local cpu\n"

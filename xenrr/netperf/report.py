@@ -1,0 +1,32 @@
+"""The results of a finished command, in the form that was asked for."""
+
+from __future__ import annotations
+
+from xenrr.netperf.histogram_text import histogram_text
+from xenrr.netperf.latency import percentile_lines
+from xenrr.netperf.options import CSV, KEYVAL, TABLE
+from xenrr.netperf.outcome import Outcome
+from xenrr.netperf.selectors import Selection, csv_text, human_text, keyval_text
+from xenrr.netperf.tables import result_table
+from xenrr.results.record import OMNI
+
+__all__ = ["results_text"]
+
+
+def results_text(outcome: Outcome, selection: Selection) -> str:
+    """Everything below the header line and the interim results.
+
+    Args:
+        outcome: What happened.
+        selection: From ``read_selection``; empty for the test's own columns.
+    """
+    form = outcome.options.form
+    if form == TABLE and outcome.test != OMNI:
+        text = result_table(outcome)
+    else:
+        # OMNI has no table of its own: the columns for a person stand in.
+        write = {CSV: csv_text, KEYVAL: keyval_text}.get(form, human_text)
+        text = write(selection, outcome) + histogram_text(outcome, selected=True)
+    if outcome.options.percentiles is not None:
+        text += percentile_lines(outcome, outcome.options.percentiles)
+    return text
