@@ -158,9 +158,10 @@ def test_twelve_at_once(netperf_command, xenrr_server):
 
 def test_a_test_that_is_not_served_is_refused_and_the_next_one_runs(netperf_command,
                                                                     xenrr_server):
-    refused = netperf(netperf_command, xenrr_server, "127.0.0.1", "TCP_CRR", "-l", "1")
+    refused = netperf(netperf_command, xenrr_server, "127.0.0.1", "omni", "-l", "1",
+                      specific=("-T", "udplite"))
     assert refused.returncode != 0
-    assert "remote error 998" in refused.stdout
+    assert "remote error 93" in refused.stdout
     fine = netperf(netperf_command, xenrr_server, "127.0.0.1", "TCP_RR", "-l", "-10")
     assert fine.returncode == 0
 

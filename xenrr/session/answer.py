@@ -1,11 +1,12 @@
-"""One request/response test as the target plays it: set up, answer, count, report.
+"""One test as the target plays it: set up, take part, count, report.
 
 As in every netserver the data socket is bound before the response goes out, a wanted port
 that cannot be had becomes another one, and an end of data closes the data connection at
 once, since the sender's clock runs until it sees that.
 
-Data is taken only from the address that the control connection comes from, unless the
-policy says otherwise: no stranger in the numbers, and no reflector for forged datagrams.
+Data is taken only from the address that the control connection comes from, and datagrams
+are sent only there, unless the policy says otherwise: no stranger in the numbers, and no
+reflector for forged datagrams.
 """
 
 from __future__ import annotations
@@ -15,125 +16,42 @@ import contextlib
 import errno
 import socket
 from collections.abc import Awaitable
-from dataclasses import dataclass
 
-from xenrr.engine.base import Ended, Engine, LoopSpec, Role, Tally
-from xenrr.results.record import SECOND_NS
-from xenrr.session.datapath import RELEASE_AFTER_S, LoopThread
-from xenrr.session.requests import (
-    BOTH_WAYS,
-    DATAGRAM,
-    PAD_TIME_S,
-    STREAM,
-    TCP,
-    UDP,
+from xenrr.cpu.meter import load_meter
+from xenrr.cpu.usage import CpuUsage
+from xenrr.engine.base import (
+    AnySpec,
+    ConnectSpec,
+    Ended,
+    Engine,
+    LoopSpec,
+    Role,
+    StreamSpec,
+    Tally,
 )
-from xenrr.session.sockets import ANY_ADDRESS, apply_options, buffer_sizes
-from xenrr.units import MAX_DATAGRAM_BYTES, MAX_MESSAGE_BYTES
-from xenrr.wire.classic import RRRequest, RRResponse, RRResults
-from xenrr.wire.message import UNKNOWN_REQUEST_ERRNO, Kind
-from xenrr.wire.omni import OmniFlags, OmniRequest, OmniResponse, OmniResults
+from xenrr.results.record import SECOND_NS
+from xenrr.session.dataoptions import BACKLOG, apply_options, keep_accepted
+from xenrr.session.datapath import RELEASE_AFTER_S, LoopThread
+from xenrr.session.replies import Offer, Outcome, response_to, results_of
+from xenrr.session.requests import PAD_TIME_S, AnyRequest, AnyResponse, AnyResults
+from xenrr.session.shapes import End, Shape
+from xenrr.session.sockets import ANY_ADDRESS, buffer_sizes, congestion_of, tcp_info_of
+from xenrr.session.wanted import Refused, TestWanted
 
-__all__ = ["Refused", "TestAnswer", "TestWanted", "wanted_of"]
+__all__ = ["TestAnswer"]
 
 # A sender may sleep before it begins (netperf -s); it is waited for this long.
 FIRST_DATA_LIMIT_S = 300.0
-# A classic sender keeps its connection open and just stops; its clock started with ours.
-CLASSIC_PAD_S = 0.5
+# A sender that just stops, or whose empty datagrams were lost, has stopped by then: its
+# clock started with ours.
+SILENT_PAD_S = 0.5
+# What is still on its way in a one-way test, and whoever takes it slowly, gets this long.
+ONE_WAY_PAD_S = 600.0
 # After stray end markers a UDP sender that had anything to say has said it by then.
 STRAY_END_LIMIT_S = 1.0
 # How long a counted TCP test waits for the sender to close first, so that no reset
 # overtakes the last response.
 LINGER_LIMIT_S = 2.0
-
-
-class Refused(Exception):
-    """A request that this target does not serve; carries the errno to answer with."""
-
-    def __init__(self, number: int, why: str) -> None:
-        super().__init__(why)
-        self.errno = number
-
-
-@dataclass(frozen=True)
-class TestWanted:
-    """A test request of either dialect, reduced to what the data phase needs.
-
-    ``duration_s`` and ``transactions``: one of them is 0; both are 0 in a test that runs
-    until the sender ends it.
-    """
-
-    __test__ = False
-
-    name: str
-    classic: bool
-    datagram: bool
-    family: int
-    request_bytes: int
-    response_bytes: int
-    duration_s: int
-    transactions: int
-    send_buffer: int
-    receive_buffer: int
-    nodelay: bool
-    port: int
-    address: str
-
-
-def wanted_of(request: OmniRequest | RRRequest, family: int, local: str) -> TestWanted:
-    """What a request asks for.
-
-    Args:
-        request: Of either dialect.
-        family: 4 or 6, of the control connection; used where the request leaves it open.
-        local: This end's address of the control connection: senders take their data to
-            where they found us, and a datagram is answered from where it went to.
-
-    Raises:
-        Refused: Another kind of test, or sizes that no test can have.
-    """
-    if isinstance(request, OmniRequest):
-        wanted = _omni_wanted(request, family, local)
-    else:
-        if request.kind not in (Kind.DO_TCP_RR, Kind.DO_UDP_RR):
-            raise Refused(UNKNOWN_REQUEST_ERRNO, "only request/response tests are served")
-        datagram = request.kind == Kind.DO_UDP_RR
-        wanted = TestWanted(
-            name="UDP_RR" if datagram else "TCP_RR", classic=True, datagram=datagram,
-            family=request.ipfamily or family, request_bytes=request.request_size,
-            response_bytes=request.response_size, duration_s=max(request.test_length, 0),
-            transactions=max(-request.test_length, 0), send_buffer=request.send_buf_size,
-            receive_buffer=request.recv_buf_size, nodelay=bool(request.no_delay),
-            port=request.port, address=local)
-    if wanted.family not in (4, 6):
-        raise Refused(errno.EAFNOSUPPORT, f"address family {wanted.family}")
-    limit = MAX_DATAGRAM_BYTES if wanted.datagram else MAX_MESSAGE_BYTES
-    for size in (wanted.request_bytes, wanted.response_bytes):
-        if size < 1:
-            raise Refused(errno.EINVAL, f"a size of {size} bytes")
-        if size > limit:
-            raise Refused(errno.EMSGSIZE, f"a size of {size} bytes, the limit is {limit}")
-    if not 0 <= wanted.port <= 65535:
-        raise Refused(errno.EINVAL, f"data port {wanted.port}")
-    return wanted
-
-
-def _omni_wanted(request: OmniRequest, family: int, local: str) -> TestWanted:
-    served = {(TCP, STREAM): "TCP_RR", (UDP, DATAGRAM): "UDP_RR"}
-    name = served.get((request.protocol, request.socket_type))
-    if name is None:
-        raise Refused(errno.EPROTONOSUPPORT, f"protocol {request.protocol} with socket type "
-                                             f"{request.socket_type}")
-    if request.direction != BOTH_WAYS or request.flags & OmniFlags.CONNECTION_TEST:
-        raise Refused(UNKNOWN_REQUEST_ERRNO, "only request/response tests are served")
-    return TestWanted(
-        name=name, classic=False, datagram=name == "UDP_RR",
-        family=request.ipfamily or family, request_bytes=request.request_size,
-        response_bytes=request.response_size, duration_s=max(request.test_length, 0),
-        transactions=max(-request.test_length, 0), send_buffer=request.send_buf_size,
-        receive_buffer=request.recv_buf_size,
-        nodelay=bool(request.flags & OmniFlags.NODELAY), port=request.data_port,
-        address=request.netserver_ip or local)
 
 
 class TestAnswer:
@@ -144,23 +62,38 @@ class TestAnswer:
         request: The request it came from, for the fields that are echoed.
         engine: What runs it.
         peer: Address that data may come from, ``None`` for any.
+        sender: Address of the control connection's far end.
+        cpus: Number of CPUs to report, ``None`` for what the system has.
+
+    Raises:
+        Refused: The data socket cannot be had, or leads elsewhere.
     """
 
     __test__ = False
 
     def __init__(
-        self, wanted: TestWanted, request: OmniRequest | RRRequest, engine: Engine,
-        peer: str | None,
+        self, wanted: TestWanted, request: AnyRequest, engine: Engine, peer: str | None,
+        sender: str, cpus: int | None = None,
     ) -> None:
         self._wanted = wanted
         self._request = request
         self._engine = engine
         self._peer = peer
+        self._sends_first = wanted.datagram and wanted.shape is Shape.SENDS
+        self._destination = wanted.data_host or sender
+        if self._sends_first and peer not in (None, self._destination):
+            raise Refused(errno.EACCES, f"datagrams to {self._destination}, which did not ask")
         self._data: socket.socket | None = None
+        self._meter = load_meter(cpus) if wanted.measure_cpu else None
+        self._usage: CpuUsage | None = None
         self.strangers = 0
+        self._congestion = ""
+        self._retransmissions = -1
         self._offered = self._open()
         self._buffers = self._end_buffers = buffer_sizes(self._offered)
-        self._congestion = ""
+        self._end = End.chosen(
+            wanted.shape, wanted.rings, datagram=wanted.datagram,
+            sizes=(wanted.send_bytes, wanted.receive_bytes), socket_buffers=self._buffers)
 
     def __enter__(self) -> TestAnswer:
         return self
@@ -170,23 +103,14 @@ class TestAnswer:
         if self._data is not None:
             self._data.close()
 
-    def response(self) -> OmniResponse | RRResponse:
+    def response(self) -> AnyResponse:
         """What the sender is told before it connects."""
-        wanted, request = self._wanted, self._request
-        send_buffer, receive_buffer = self._buffers
-        port = self._offered.getsockname()[1]
-        if isinstance(request, RRRequest):
-            return RRResponse(
-                kind=Kind(request.kind + 1), recv_buf_size=receive_buffer,
-                no_delay=int(wanted.nodelay), test_length=request.test_length,
-                send_buf_size=send_buffer, data_port_number=port)
-        return OmniResponse(
-            recv_buf_size=receive_buffer, receive_size=wanted.request_bytes, recv_width=1,
-            send_buf_size=send_buffer, send_size=wanted.response_bytes, send_width=1,
-            flags=OmniFlags.NODELAY if wanted.nodelay else OmniFlags(0), data_port=port)
+        return response_to(self._request, self._wanted, Offer(
+            self._offered.getsockname()[1], self._buffers, self._applied, self._end,
+            self._meter is not None))
 
     async def run(self, gone: asyncio.Future[None]) -> Tally:
-        """Wait for the sender's data and answer it to the end.
+        """Wait for the sender's data and take part to the end.
 
         Args:
             gone: Done as soon as the control connection has ended.
@@ -201,9 +125,15 @@ class TestAnswer:
             return Tally(ended=Ended.IDLE)
         except ConnectionAbortedError:
             return Tally(ended=Ended.STOPPED)
+        except OSError:  # nothing can be sent to where the sender wants it
+            return Tally(ended=Ended.ERROR, errno=errno.EHOSTUNREACH)
         assert self._data is not None
-        tally = await self._answer(self._data, gone)
+        if self._meter is not None:
+            self._meter.start()
+        tally = await self._take_part(self._data, gone)
+        self.strangers += tally.strangers
         self._end_data(tally)
+        self._stop_meter()
         return tally
 
     def elapsed_s(self, tally: Tally) -> float:
@@ -212,28 +142,16 @@ class TestAnswer:
         duration_s = self._wanted.duration_s
         return min(elapsed_s, float(duration_s)) if duration_s else elapsed_s
 
-    def results(self, tally: Tally) -> OmniResults | RRResults:
+    def results(self, tally: Tally) -> AnyResults:
         """What the sender is told after the data phase."""
-        elapsed_s = self.elapsed_s(tally)
-        if isinstance(self._request, RRRequest):
-            return RRResults(
-                kind=Kind(self._request.kind + 2),
-                bytes_received=(tally.bytes_received + tally.bytes_sent) & 0xFFFFFFFF,
-                trans_received=tally.transactions & 0xFFFFFFFF, elapsed_time=elapsed_s)
-        send_end, receive_end = self._end_buffers
-        # One bit, two meanings: routing, and "tell me the congestion control" (trap 14).
-        told = self._congestion if self._request.flags & OmniFlags.ROUTING_ALLOWED else ""
-        return OmniResults(
-            bytes_received=tally.bytes_received, recv_calls=tally.recv_calls & 0xFFFFFFFF,
-            recv_buf_size=receive_end, bytes_sent=tally.bytes_sent,
-            send_calls=tally.send_calls & 0xFFFFFFFF, send_buf_size=send_end,
-            trans_received=tally.transactions & 0xFFFFFFFF, elapsed_time=elapsed_s,
-            cong_control=told)
+        return results_of(self._request, self._wanted, Outcome(
+            tally, self.elapsed_s(tally), self._end_buffers, self._congestion,
+            self._retransmissions, self._usage))
 
     async def linger(self) -> None:
         """Let a sender of a counted TCP test close first; at most ``LINGER_LIMIT_S``."""
         data = self._data
-        if data is None or self._wanted.datagram or not self._wanted.transactions:
+        if data is None or not self._lingers:
             return
         loop = asyncio.get_running_loop()
         data.setblocking(False)
@@ -242,6 +160,15 @@ class TestAnswer:
                 while await loop.sock_recv(data, 65536):
                     pass
             await asyncio.wait_for(drain(), LINGER_LIMIT_S)
+
+    @property
+    def _lingers(self) -> bool:
+        wanted = self._wanted
+        return wanted.shape is Shape.ROUNDS and not wanted.datagram and wanted.count > 0
+
+    def _stop_meter(self) -> None:
+        if self._meter is not None and self._usage is None:
+            self._usage = self._meter.stop()
 
     def _open(self) -> socket.socket:
         wanted = self._wanted
@@ -253,11 +180,11 @@ class TestAnswer:
                 # For a port that was in use a moment ago. Not for UDP: there the system
                 # gives one free port to several sockets that all say so.
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            apply_options(sock, send_buffer=wanted.send_buffer,
-                          receive_buffer=wanted.receive_buffer, nodelay=wanted.nodelay)
+            self._applied = apply_options(sock, wanted.options)
             _bind_somewhere(sock, wanted.address or ANY_ADDRESS[family], wanted.port)
             if not wanted.datagram:
-                sock.listen(5)
+                connections = wanted.shape is Shape.CONNECTIONS
+                sock.listen(128 if connections else BACKLOG)
             sock.setblocking(False)
         except OSError as exc:
             sock.close()
@@ -266,8 +193,17 @@ class TestAnswer:
 
     async def _data_connection(self) -> None:
         loop = asyncio.get_running_loop()
+        if self._sends_first:
+            self._offered.connect((self._destination, self._wanted.data_port))
+            self._data = self._offered
+            return
         if self._wanted.datagram:
             await self._adopt_datagrams()
+            return
+        if self._wanted.shape is Shape.CONNECTIONS:
+            # The engine accepts, this one too: but its clock starts with the first.
+            await _readable(self._offered)
+            self._data = self._offered
             return
         while self._data is None:
             sock, address = await loop.sock_accept(self._offered)
@@ -278,7 +214,7 @@ class TestAnswer:
                 sock.close()
         # Nothing else is taken: the next test asks for the same port again.
         self._offered.close()
-        apply_options(sock, send_buffer=-1, receive_buffer=-1, nodelay=self._wanted.nodelay)
+        keep_accepted(sock, self._wanted.options)
 
     async def _adopt_datagrams(self) -> None:
         """Connect the socket to the first sender from the right address.
@@ -287,15 +223,9 @@ class TestAnswer:
         answers quick, and what keeps everybody else out from then on.
         """
         sock = self._offered
-        loop = asyncio.get_running_loop()
         ended = False
         while self._data is None:
-            readable = loop.create_future()
-            loop.add_reader(sock, _set_done, readable)
-            try:
-                await asyncio.wait_for(readable, STRAY_END_LIMIT_S if ended else None)
-            finally:
-                loop.remove_reader(sock)
+            await asyncio.wait_for(_readable(sock), STRAY_END_LIMIT_S if ended else None)
             try:
                 data, address = sock.recvfrom(1, socket.MSG_PEEK)
             except BlockingIOError:
@@ -310,12 +240,34 @@ class TestAnswer:
                 sock.connect(address)
                 self._data = sock
 
-    async def _answer(self, data: socket.socket, gone: asyncio.Future[None]) -> Tally:
+    def _engine_spec(self) -> AnySpec:
+        wanted, end = self._wanted, self._end
+        duration_ns = wanted.duration_s * SECOND_NS
+        if wanted.shape is Shape.ROUNDS:
+            return LoopSpec(
+                role=Role.TARGET, datagram=wanted.datagram, request_bytes=wanted.receive_bytes,
+                response_bytes=wanted.send_bytes, transactions=wanted.count,
+                buffers=end.buffers, pace=wanted.pace)
+        if wanted.shape is Shape.CONNECTIONS:
+            return ConnectSpec(
+                role=Role.TARGET, request_bytes=wanted.receive_bytes,
+                response_bytes=wanted.send_bytes, transactions=wanted.count,
+                buffers=end.buffers, pace=wanted.pace, peer=self._peer or "")
+        sends = wanted.shape is Shape.SENDS
+        # A TCP sender that counts bytes is read to its end of file, in whole blocks as it
+        # sends them; stopping at the count would reset it with data unread.
+        limit_bytes = wanted.count if sends or wanted.datagram else 0
+        return StreamSpec(
+            sends=sends, datagram=wanted.datagram,
+            block_bytes=end.send_bytes if sends else end.receive_bytes,
+            duration_ns=duration_ns if sends else 0, limit_bytes=limit_bytes,
+            buffers=end.buffers, pace=wanted.pace, discard=wanted.discard,
+            short_ends=wanted.short_ends)
+
+    async def _take_part(self, data: socket.socket, gone: asyncio.Future[None]) -> Tally:
         wanted = self._wanted
         data.setblocking(True)
-        work = LoopThread(self._engine, data, LoopSpec(
-            role=Role.TARGET, datagram=wanted.datagram, request_bytes=wanted.request_bytes,
-            response_bytes=wanted.response_bytes, transactions=wanted.transactions))
+        work = LoopThread(self._engine, data, self._engine_spec(), wanted.cpu)
         loop = asyncio.get_running_loop()
         over = loop.create_future()
 
@@ -327,19 +279,16 @@ class TestAnswer:
 
         work.start()
         loop.add_reader(work.report_fd, watch)
-        limit_s = None
-        if wanted.duration_s:
-            limit_s = wanted.duration_s + (CLASSIC_PAD_S if wanted.classic else PAD_TIME_S)
         try:
-            await asyncio.wait({over, gone}, timeout=limit_s,
-                               return_when=asyncio.FIRST_COMPLETED)
+            await self._until_over(over, gone)
             for whole in (False, True):
                 if over.done():
                     break
                 work.stop()
                 await asyncio.wait({over}, timeout=RELEASE_AFTER_S)
-                work.release(whole=whole)
-                await asyncio.wait({over}, timeout=RELEASE_AFTER_S)
+                if not over.done():
+                    work.release(whole=whole)
+                    await asyncio.wait({over}, timeout=RELEASE_AFTER_S)
             await over
         except asyncio.CancelledError:
             work.stop()
@@ -350,17 +299,46 @@ class TestAnswer:
             tally = work.result()
         return tally
 
+    async def _until_over(
+        self, over: asyncio.Future[None], gone: asyncio.Future[None]
+    ) -> None:
+        """Wait for the end of the loop, of the control connection, or of patience."""
+        duration_s = self._wanted.duration_s
+        if not duration_s:
+            await asyncio.wait({over, gone}, return_when=asyncio.FIRST_COMPLETED)
+            return
+        await asyncio.wait({over, gone}, timeout=duration_s,
+                           return_when=asyncio.FIRST_COMPLETED)
+        # The test is over now, whatever we still wait for.
+        self._stop_meter()
+        if not over.done() and not gone.done():
+            await asyncio.wait({over, gone}, timeout=self._pad_s(),
+                               return_when=asyncio.FIRST_COMPLETED)
+
+    def _pad_s(self) -> float:
+        """How long past its duration a test may still have something to do."""
+        wanted = self._wanted
+        if wanted.shape is Shape.CONNECTIONS or (wanted.datagram and wanted.shape.one_way):
+            return SILENT_PAD_S
+        if wanted.shape.one_way:
+            return ONE_WAY_PAD_S
+        return SILENT_PAD_S if wanted.classic else PAD_TIME_S
+
     def _end_data(self, tally: Tally) -> None:
-        data = self._data
+        data, wanted = self._data, self._wanted
         assert data is not None
         self._end_buffers = buffer_sizes(data)
-        self._congestion = _congestion_control(data)
+        self._congestion = congestion_of(data)
+        if wanted.shape is Shape.CONNECTIONS:
+            data.close()
+            return
+        self._retransmissions = tcp_info_of(data).get("tcpi_total_retrans", -1)
         with contextlib.suppress(OSError):  # the sender may be gone: nothing to tell it
-            if not self._wanted.datagram:
+            if not wanted.datagram:
                 data.shutdown(socket.SHUT_WR)
-                if not self._wanted.transactions:
+                if not self._lingers:
                     data.close()
-            elif not self._wanted.classic and tally.ended is not Ended.PEER:
+            elif not wanted.classic and tally.ended is not Ended.PEER:
                 for _ in range(3):
                     data.send(b"")
 
@@ -389,6 +367,16 @@ async def _first_of(
                 await task
 
 
+async def _readable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    readable = loop.create_future()
+    loop.add_reader(sock, _set_done, readable)
+    try:
+        await readable
+    finally:
+        loop.remove_reader(sock)
+
+
 def _bind_somewhere(sock: socket.socket, address: str, port: int) -> None:
     """Bind as asked; failing that any address, then any port, as every netserver does."""
     anywhere = ANY_ADDRESS[sock.family]
@@ -399,16 +387,6 @@ def _bind_somewhere(sock: socket.socket, address: str, port: int) -> None:
         except OSError:
             continue
     sock.bind((anywhere, 0))
-
-
-def _congestion_control(sock: socket.socket) -> str:
-    option = getattr(socket, "TCP_CONGESTION", None)
-    if option is None or sock.type != socket.SOCK_STREAM:
-        return ""
-    try:
-        return sock.getsockopt(socket.IPPROTO_TCP, option, 16).split(b"\0")[0].decode("ascii")
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def _set_done(future: asyncio.Future[None]) -> None:

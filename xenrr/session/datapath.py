@@ -14,13 +14,14 @@ part; ``release(whole=True)`` also fails a peer that keeps on sending.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
 import time
 from dataclasses import replace
 
-from xenrr.engine.base import INTERIM_RECORD, TICK_NS, Engine, Interim, LoopSpec, Tally
+from xenrr.engine.base import INTERIM_RECORD, TICK_NS, AnySpec, Engine, Interim, Tally
 
 __all__ = ["RELEASE_AFTER_S", "LoopThread"]
 
@@ -39,14 +40,20 @@ class LoopThread:
 
     Args:
         engine: What runs it.
-        sock: The data connection, connected and blocking. It stays the caller's.
+        sock: The data connection, connected and blocking, or what else the engine is given
+            for this kind of data phase. It stays the caller's.
         spec: What to do.
+        cpu: CPU to bind the thread to, -1 for any. One that this machine does not have or
+            may not use is passed over, as in netperf.
     """
 
-    def __init__(self, engine: Engine, sock: socket.socket, spec: LoopSpec) -> None:
+    def __init__(
+        self, engine: Engine, sock: socket.socket | None, spec: AnySpec, cpu: int = -1
+    ) -> None:
         self._engine = engine
         self._sock = sock
         self._spec = replace(spec, own_thread=True)
+        self._cpu = cpu
         self.over = False
         self._abandoned = False
         self._tally: Tally | None = None
@@ -94,6 +101,8 @@ class LoopThread:
 
     def release(self, *, whole: bool = False) -> None:
         """Wake a loop that is blocked in a receive (``whole``: or in a send)."""
+        if self._sock is None:  # the engine makes its own, and none of them blocks for long
+            return
         try:
             self._sock.shutdown(socket.SHUT_RDWR if whole else socket.SHUT_RD)
         except OSError:  # not connected any more: then nothing blocks
@@ -122,12 +131,19 @@ class LoopThread:
 
     def _work(self) -> None:
         try:
+            self._bind()
             self._tally = self._engine.run(
                 self._sock, self._spec, self._stop_read, self._report_write)
         except BaseException as exc:  # carried over to the thread that asked
             self._error = exc
         finally:
             self._say_over()
+
+    def _bind(self) -> None:
+        if self._cpu < 0 or not hasattr(os, "sched_setaffinity"):
+            return
+        with contextlib.suppress(OSError, ValueError):
+            os.sched_setaffinity(0, {self._cpu})  # 0 is the calling thread, not the process
 
     def _say_over(self) -> None:
         while not self._abandoned:

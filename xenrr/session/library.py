@@ -29,7 +29,9 @@ def measure(
 
     Args:
         target: Host name or address of a netserver or xenrr.server.
-        test: ``TCP_RR`` or ``UDP_RR``.
+        test: ``TCP_RR``, ``UDP_RR``, ``TCP_CRR``, ``TCP_CC``, ``TCP_STREAM``,
+            ``TCP_MAERTS``, ``TCP_SENDFILE``, ``UDP_STREAM``, or ``OMNI`` with a
+            ``direction``, a ``protocol`` and ``connecting``.
         port, family, passphrase, engine, timeout_s: See ``open_sender``.
         on_interim: Called with each interim result; goes with ``interim_s``.
         spec: Any other field of ``TestSpec``, such as ``duration_s=10``.
@@ -41,7 +43,7 @@ def measure(
     """
     asked = TestSpec(test, **spec)
     with open_sender(target, port, family=family, passphrase=passphrase, engine=engine,
-                     timeout_s=timeout_s) as sender:
+                     timeout_s=timeout_s, no_control=asked.no_control) as sender:
         return sender.run(asked, on_interim=on_interim)
 
 

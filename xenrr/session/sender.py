@@ -5,74 +5,81 @@ Everything blocks on the calling thread but the engine, which runs on a thread o
 runs, and a peer that disappears is noticed. Nothing here needs asyncio; the library's async
 face (``library``) calls it from a worker thread.
 
-What was measured is never thrown away: once there are transactions, a peer that dies gives
-a ``Run`` with ``error`` set instead of an exception.
+What was measured is never thrown away: once something has been counted, a peer that dies
+gives a ``Run`` with ``error`` set instead of an exception.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 
-from xenrr.engine.base import Ended, Engine, Interim, LoopSpec, Role, Tally
+from xenrr.cpu.meter import load_meter
+from xenrr.engine.base import Ended, Engine, LoopSpec, Tally
 from xenrr.engine.load import load_engine
 from xenrr.errors import ConnectionLost, PeerRefused, RemoteProtocolError, SpecError
 from xenrr.results.record import (
+    NOTHING,
+    RECEIVE,
+    ROUND_TRIPS,
     SECOND_NS,
     InterimPoint,
     Run,
-    TargetTally,
+    SocketFacts,
     TestSpec,
 )
 from xenrr.session.control import RESPONSE_LIMIT_S, ControlConnection, open_control
-from xenrr.session.datapath import RELEASE_AFTER_S, LoopThread
+from xenrr.session.dataend import LOOK_S, Address, DataEnd, Finish, resolve
+from xenrr.session.phase import DataPhase
 from xenrr.session.requests import (
     PAD_TIME_S,
     Agreement,
+    AnyRequest,
+    AnyResults,
+    Report,
     agreement,
+    always_classic,
     classic_request,
+    has_classic_form,
     omni_request,
-    target_tally,
+    report,
 )
-from xenrr.session.sockets import (
-    ANY_ADDRESS,
-    address_text,
-    apply_options,
-    buffer_sizes,
-    family_of,
-    mss_of,
-    socket_facts,
-    wire_family,
-)
+from xenrr.session.shapes import Shape
+from xenrr.session.sockets import family_of, mss_of
 from xenrr.wire.classic import RRResponse, RRResults
-from xenrr.wire.control import ErrorResponse
-from xenrr.wire.dialect import Dialect
-from xenrr.wire.message import UNKNOWN_REQUEST_ERRNO
+from xenrr.wire.control import CpuCalibrateRequest, CpuCalibrateResponse, ErrorResponse
+from xenrr.wire.dialect import CLASSIC_SERVER, Dialect
+from xenrr.wire.message import LONG_BYTES, UNKNOWN_REQUEST_ERRNO
 from xenrr.wire.omni import OmniResponse, OmniResults
+from xenrr.wire.streams import (
+    StreamRequest,
+    StreamResponse,
+    StreamResults,
+    UdpStreamResponse,
+    UdpStreamResults,
+)
 
 __all__ = ["Sender", "open_sender"]
 
-# A counted test has no end of its own: this long without a transaction and it is given up.
-STALL_LIMIT_S = 60.0
-# How often a watched test is looked at when nothing happens.
-LOOK_S = 0.1
 # A target that was given up in the data phase is not waited for at length once more.
 GIVEN_UP_LIMIT_S = 2.0
-# How long the target may take to close the data connection after we have.
-DATA_CLOSE_LIMIT_S = 2.0
-# How often a counted test reports when nobody asked for interim results.
-PROGRESS_NS = SECOND_NS
+# Services that any host may have, for tests without a control connection.
+ECHO_PORT, DISCARD_PORT, CHARGEN_PORT = 7, 9, 19
+UNCONTROLLED = Dialect(LONG_BYTES, None, "C", "no control connection")
+
+RESPONSES = (OmniResponse, RRResponse, StreamResponse, UdpStreamResponse)
+RESULTS = (OmniResults, RRResults, StreamResults, UdpStreamResults)
 
 
 def open_sender(
     host: str, port: int = 12865, *, family: int = 0, local_host: str | None = None,
     local_port: int = 0, passphrase: str | None = None, engine: str = "auto",
     timeout_s: float = 10.0, response_limit_s: float = RESPONSE_LIMIT_S,
+    no_control: bool = False,
 ) -> Sender:
     """Connect to a target and find out what it speaks.
 
@@ -84,6 +91,7 @@ def open_sender(
         engine: ``hot``, ``pure``, or ``auto`` for the best there is.
         timeout_s: Limit for connecting, control and data, in s.
         response_limit_s: Limit for each answer on the control connection, in s.
+        no_control: Make no control connection; for tests that say ``no_control``.
 
     Raises:
         EngineUnavailable: The engine asked for does not load here.
@@ -93,24 +101,44 @@ def open_sender(
         RemoteProtocolError: It is no netserver.
     """
     loaded = load_engine(engine)
+    if no_control:
+        found = socket.getaddrinfo(host, port, family_of(family), socket.SOCK_STREAM)
+        address: Address = found[0][4]  # type: ignore[assignment]
+        return Sender(None, loaded, host, timeout_s, address)
     control = open_control(
         host, port, family=family, local_host=local_host, local_port=local_port,
         passphrase=passphrase, timeout_s=timeout_s, response_limit_s=response_limit_s)
-    return Sender(control, loaded, host, timeout_s)
+    return Sender(control, loaded, host, timeout_s, control.sock.getpeername())
+
+
+@dataclass(frozen=True)
+class _Deal:
+    """What was agreed on for one test."""
+
+    agreed: Agreement
+    classic: bool
 
 
 class Sender:
-    """A connected sender; a context manager. One test at a time."""
+    """A connected sender; a context manager. One test at a time.
+
+    Made by ``open_sender``.
+    """
 
     def __init__(
-        self, control: ControlConnection, engine: Engine, host: str, timeout_s: float
+        self, control: ControlConnection | None, engine: Engine, host: str, timeout_s: float,
+        address: Address,
     ) -> None:
         self._control = control
         self._engine = engine
         self._host = host
         self._timeout_s = timeout_s
-        self._loop: LoopThread | None = None
+        # The address that answered on control, not the name again: a name with several
+        # addresses could lead to another machine.
+        self._target = address
+        self._phase: DataPhase | None = None
         self._stop_asked = False
+        self._oldest: bool | None = None
 
     def __enter__(self) -> Sender:
         return self
@@ -124,7 +152,7 @@ class Sender:
     @property
     def dialect(self) -> Dialect:
         """What the target speaks, as far as it is known by now."""
-        return self._control.dialect
+        return UNCONTROLLED if self._control is None else self._control.dialect
 
     @property
     def engine_name(self) -> str:
@@ -138,15 +166,52 @@ class Sender:
             Whether a data phase was under way and will give a ``Run``.
         """
         self._stop_asked = True
-        loop = self._loop
-        if loop is None:
+        phase = self._phase
+        if phase is None:
             return False
-        loop.stop()
+        phase.stop()
         return True
 
     def close(self) -> None:
         """End the session; the target serves the next one."""
-        self._control.close()
+        if self._control is not None:
+            self._control.close()
+
+    def calibrate(self) -> CpuCalibrateResponse:
+        """How fast the target's CPUs are and how many, as netperf's REM_CPU asks it.
+
+        Raises:
+            PeerRefused: The target does not say.
+            ConnectionLost: It went away.
+            SpecError: There is no control connection.
+        """
+        answer = self._controlled().request(CpuCalibrateRequest())
+        if isinstance(answer, CpuCalibrateResponse):
+            return answer
+        raise _refusal(answer)
+
+    def mss(self, spec: TestSpec) -> int:
+        """Maximum segment size of a TCP connection to the target in bytes (TCP_MSS).
+
+        Args:
+            spec: A TCP test; its sockets and addresses are used, nothing is measured.
+
+        Raises:
+            XenrrError, OSError: See ``run``.
+        """
+        with self._data_end(spec) as end:
+            asked = end.for_request(self._local_host())
+            answer = self._controlled().request(StreamRequest(
+                send_buf_size=spec.remote.send_buffer, recv_buf_size=spec.remote.receive_buffer,
+                no_delay=int(spec.nodelay), test_length=1, port=spec.remote_data_port,
+                ipfamily=asked.family))
+            if not isinstance(answer, StreamResponse):
+                raise _refusal(answer)
+            end.connect(self._data_address(spec, end, answer.data_port_number),
+                        self._timeout_s)
+            mss = mss_of(end.sock)
+        self._controlled().results(self._controlled().response_limit_s)
+        return mss
 
     def run(
         self, spec: TestSpec, *, on_start: Callable[[], None] | None = None,
@@ -164,235 +229,178 @@ class Sender:
             ConnectionLost: It went away before anything was measured.
             RemoteProtocolError: It answered nonsense.
             OSError: The data connection could not be set up.
-            SpecError: The data host does not resolve, or would be the sender itself.
+            SpecError: The data host does not resolve, would be the sender itself, or the
+                test does not go with this peer.
         """
+        if spec.no_control != (self._control is None):
+            raise SpecError("a test with no_control needs a sender without a control "
+                            "connection, and the other way round")
         self._stop_asked = False
         # The context manager closes the data socket whatever happens below.
-        with self._data_socket(spec) as sock:
-            buffers = buffer_sizes(sock)
-            agreed, classic = self._agree(spec, sock)
-            self._connect(sock, spec, agreed.data_port)
+        with self._data_end(spec) as end:
+            deal = self._agree(spec, end)
+            end.connect(self._data_address(spec, end, deal.agreed.data_port), self._timeout_s)
             self._pause(spec.wait_s)
-            mss = mss_of(sock)
-            local, remote = sock.getsockname(), sock.getpeername()
-            phase = _DataPhase(self, sock, spec, on_interim)
+            remote, local = end.addresses
+            phase = DataPhase(self._engine, end, self._control, on_interim)
             if on_start is not None:
                 on_start()
-            tally = phase.run()
-            facts = socket_facts(sock, buffers, mss)
-            drained = _finish(sock, spec, tally, classic)
-        error = phase.error or _what_went_wrong(tally, spec)
-        if error and not tally.transactions:
+            meter = load_meter() if spec.local.measure_cpu else None
+            if meter is not None:
+                meter.start()
+            tally = self._measured(phase)
+            facts, tcp_info = end.facts()
+            finish = end.finish(tally, classic=deal.classic, stopped=self._was_stopped)
+            usage = None if meter is None else meter.stop()
+        error = phase.error or _what_went_wrong(tally, spec, end.shape) or finish.error
+        if error and not (tally.transactions or _moved(tally, end.shape)):
             raise ConnectionLost(f"{error}; no response had come back")
-        ended = (phase.given_up or tally.ended).name.lower()
-        results: OmniResults | RRResults | None = None
-        if classic and spec.is_datagram and ended not in ("time", "count"):
-            # It would say nothing before its own alarm: the session ends here instead.
-            self._control.sock.close()
-        else:
-            try:
-                results = self._results(spec, classic, phase.given_up is not None)
-            except (ConnectionLost, PeerRefused, RemoteProtocolError) as exc:
-                error = error or f"no results from the target: {exc}"
-        remote_facts = agreed.sockets
-        if isinstance(results, OmniResults):
-            remote_facts = replace(remote_facts, send_buffer_end=results.send_buf_size,
-                                   receive_buffer_end=results.recv_buf_size)
-        return Run(
-            spec=spec, target=self._host, target_address=address_text(remote),
-            local_address=address_text(local), peer=self.dialect.peer,
-            engine=self._engine.name, started_epoch_s=phase.started_epoch_s,
-            elapsed_ns=tally.elapsed_ns, transactions=tally.transactions,
-            requests_sent=tally.requests_sent, in_flight=tally.in_flight, lost=tally.lost,
-            late=tally.late, malformed=tally.malformed, drained=drained,
-            bytes_sent=tally.bytes_sent, bytes_received=tally.bytes_received,
-            send_calls=tally.send_calls, recv_calls=tally.recv_calls, ended=ended, error=error,
-            latency_ns=tally.latency_ns, interims=tuple(phase.interims), local=facts,
-            remote=remote_facts,
-            target_tally=target_tally(results) if results is not None else TargetTally(),
-            host=_host_facts())
+        ended = (phase.given_up or _end_of(tally, end.shape, spec)).name.lower()
+        told, failure = self._report(spec, end, deal, phase, ended)
+        if failure and not error:
+            error = f"no results from the target: {failure}"
+        return _run_of(
+            spec, tally, finish, told, deal.agreed.sockets, facts,
+            target=self._host, target_address=remote, local_address=local,
+            peer=self.dialect.peer, engine=self._engine.name,
+            started_epoch_s=phase.started_epoch_s, ended=ended, error=error,
+            interims=tuple(phase.interims), local_cpu=usage, tcp_info=tcp_info)
 
-    def _data_socket(self, spec: TestSpec) -> socket.socket:
-        family = family_of(spec.data_family) or self._control.sock.family
-        kind = socket.SOCK_DGRAM if spec.is_datagram else socket.SOCK_STREAM
-        sock = socket.socket(family, kind)
+    def _measured(self, phase: DataPhase) -> Tally:
+        self._phase = phase
         try:
-            apply_options(sock, send_buffer=spec.local.send_buffer,
-                          receive_buffer=spec.local.receive_buffer, nodelay=spec.nodelay)
-            if spec.data_local_host or spec.local_data_port:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                source = spec.data_local_host or ANY_ADDRESS[family]
-                sock.bind(_resolve(source, spec.local_data_port, family, kind))
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+            if self._stop_asked:
+                phase.stop()
+            return phase.run()
+        finally:
+            self._phase = None
 
-    def _agree(self, spec: TestSpec, sock: socket.socket) -> tuple[Agreement, bool]:
-        """Agreement with the target, and whether it was made in the classic dialect."""
-        family = wire_family(sock.family)
-        if not self._knows_only_classic():
+    def _was_stopped(self) -> bool:
+        return self._stop_asked
+
+    def _controlled(self) -> ControlConnection:
+        if self._control is None:
+            raise SpecError("this sender has no control connection")
+        return self._control
+
+    def _data_end(self, spec: TestSpec) -> DataEnd:
+        if self._control is not None:
+            return DataEnd(spec, self._control.sock.family)
+        return DataEnd(spec, socket.AF_INET6 if len(self._target) > 2 else socket.AF_INET)
+
+    def _local_host(self) -> str:
+        return "" if self._control is None else str(self._control.sock.getsockname()[0])
+
+    def _agree(self, spec: TestSpec, end: DataEnd) -> _Deal:
+        """Ask the target for the test, in the dialect that it takes."""
+        if self._control is None:
+            return _Deal(Agreement(_service_port(spec), SocketFacts(), measures_cpu=False),
+                         classic=False)
+        asked = end.for_request(self._local_host())
+        if not self._knows_only_classic() and not always_classic(spec):
             target_address = None
             if spec.data_host is not None:
-                target_address = _resolve(spec.data_host, 0, sock.family, sock.type)[0]
-            answer = self._control.request(omni_request(
-                spec, family=family, local_port=sock.getsockname()[1],
-                target_address=target_address))
+                target_address = resolve(spec.data_host, 0, end.sock.family, end.sock.type)[0]
+            answer = self._control.request(omni_request(spec, asked, target_address))
             if isinstance(answer, OmniResponse):
-                return agreement(answer), False
+                return _Deal(agreement(answer, spec), classic=False)
             if not self._knows_only_classic():
                 raise _refusal(answer)
-        answer = self._control.request(classic_request(spec, family=family))
-        if isinstance(answer, RRResponse):
-            return agreement(answer), True
+        if not has_classic_form(spec):
+            raise SpecError(f"this test needs a target that knows OMNI tests, and the target "
+                            f"is {self.dialect.peer}")
+        return _Deal(agreement(self._ask_classic(classic_request(
+            spec, asked, oldest=self._is_oldest(spec, end))), spec), classic=True)
+
+    def _ask_classic(
+        self, request: AnyRequest
+    ) -> RRResponse | StreamResponse | UdpStreamResponse:
+        answer = self._controlled().request(request)
+        if isinstance(answer, RESPONSES) and not isinstance(answer, OmniResponse):
+            return answer
         raise _refusal(answer)
 
     def _knows_only_classic(self) -> bool:
         # Asked anew each time: a refused OMNI request is how this becomes known.
         return self.dialect.omni is False
 
-    def _connect(self, sock: socket.socket, spec: TestSpec, port: int) -> None:
+    def _is_oldest(self, spec: TestSpec, end: DataEnd) -> bool:
+        """Whether the target is 2.4.3 or older, which matters to UDP_STREAM alone.
+
+        Those say nothing of their CPUs when they are calibrated.
+        """
+        if not spec.is_datagram or end.shape is not Shape.SENDS:
+            return False
+        if self._oldest is None:
+            self._oldest = self.dialect == CLASSIC_SERVER and self.calibrate().cpus == 0
+        return self._oldest
+
+    def _data_address(self, spec: TestSpec, end: DataEnd, port: int) -> Address:
+        sock = end.sock
         if spec.data_host is not None:
-            address = _resolve(spec.data_host, port, sock.family, sock.type)
-        else:
-            # The address that answered on control, not the name again: a name with
-            # several addresses could lead to another machine.
-            control = self._control.sock
-            if control.family == sock.family:
-                address = (control.getpeername()[0], port, *control.getpeername()[2:])
-            else:
-                address = _resolve(self._host, port, sock.family, sock.type)
-        try:
-            sock.settimeout(self._timeout_s)
-            sock.connect(address)
-        except OSError as exc:
-            raise OSError(exc.errno, f"the data connection to {address_text(address)} failed: "
-                                     f"{exc.strerror or exc}") from exc
-        if sock.getsockname()[:2] == sock.getpeername()[:2]:
-            raise SpecError("the data connection would lead from the sender to itself: "
-                            "give the sender another local data port than the target's")
-        sock.settimeout(None)
+            return resolve(spec.data_host, port, sock.family, sock.type)
+        if (len(self._target) > 2) == (sock.family == socket.AF_INET6):
+            # An IPv6 address carries its scope along.
+            return (self._target[0], port, *self._target[2:])
+        return resolve(self._host, port, sock.family, sock.type)
 
     def _pause(self, wait_s: float) -> None:
         end_s = time.monotonic() + wait_s
         while not self._stop_asked and (left_s := end_s - time.monotonic()) > 0:
             time.sleep(min(left_s, LOOK_S))
 
-    def _results(
-        self, spec: TestSpec, classic: bool, given_up: bool
-    ) -> OmniResults | RRResults:
-        limit_s = GIVEN_UP_LIMIT_S if given_up else self._control.response_limit_s
-        if classic and spec.is_datagram and spec.duration_s is not None:
-            limit_s += PAD_TIME_S  # it answers at its alarm, not before
-        answer = self._control.results(limit_s)
-        if isinstance(answer, (OmniResults, RRResults)):
+    def _report(
+        self, spec: TestSpec, end: DataEnd, deal: _Deal, phase: DataPhase, ended: str
+    ) -> tuple[Report, str]:
+        """What the target says it did, or why it does not."""
+        if self._control is None:
+            return Report(), ""
+        early = ended not in ("time", "count")
+        if deal.classic and early and (spec.is_datagram or spec.connecting):
+            # It would say nothing before its own alarm: the session ends here instead.
+            self._control.sock.close()
+            return Report(), ""
+        try:
+            answer = self._results(spec, deal, phase.given_up is not None)
+        except (ConnectionLost, PeerRefused, RemoteProtocolError) as exc:
+            # A target that was left in the middle of its sending calls that an error.
+            left = self._stop_asked and end.shape is Shape.RECEIVES
+            return Report(), "" if left else str(exc)
+        return report(answer, spec, measured=deal.agreed.measures_cpu,
+                      sent_bytes=end.send_bytes), ""
+
+    def _results(self, spec: TestSpec, deal: _Deal, given_up: bool) -> AnyResults:
+        control = self._controlled()
+        limit_s = GIVEN_UP_LIMIT_S if given_up else control.response_limit_s
+        if spec.duration_s is not None and (spec.connecting or spec.is_datagram):
+            limit_s += PAD_TIME_S  # it may answer at its alarm, not before
+        elif deal.classic and spec.connecting and spec.direction == ROUND_TRIPS:
+            # No netserver gets to the end of a counted classic TCP_CRR (fact sheet, trap 7).
+            limit_s = GIVEN_UP_LIMIT_S
+        answer = control.results(limit_s)
+        if isinstance(answer, RESULTS):
             return answer
         raise _refusal(answer)
 
 
-class _DataPhase:
-    """One data phase as it is watched from the sender's own thread."""
-
-    def __init__(
-        self, sender: Sender, sock: socket.socket, spec: TestSpec,
-        on_interim: Callable[[InterimPoint], None] | None,
-    ) -> None:
-        self._sender = sender
-        self._on_interim = on_interim
-        self._wanted = spec.interim_s > 0
-        # A counted test has no deadline: its interim results show whether it still moves.
-        interim_ns = PROGRESS_NS if spec.transactions is not None else 0
-        if self._wanted:
-            interim_ns = int(spec.interim_s * SECOND_NS)
-        self._duration_s = spec.duration_s
-        self._loop = LoopThread(sender._engine, sock, LoopSpec(
-            role=Role.SENDER, datagram=spec.is_datagram, request_bytes=spec.request_bytes,
-            response_bytes=spec.response_bytes,
-            duration_ns=int((spec.duration_s or 0) * SECOND_NS),
-            transactions=spec.transactions or 0, burst=spec.burst, interim_ns=interim_ns,
-            loss_timeout_ns=int(spec.loss_timeout_s * SECOND_NS) if spec.is_datagram else 0))
-        self.interims: list[InterimPoint] = []
-        self.error = ""
-        self.given_up: Ended | None = None
-        self.started_epoch_s = 0.0
-
-    def run(self) -> Tally:
-        """Start the loop, watch it to its end, hand out what it did."""
-        self.started_epoch_s = time.time()
-        self._loop.start()
-        self._sender._loop = self._loop
-        try:
-            if self._sender._stop_asked:
-                self._loop.stop()
-            self._watch()
-        except BaseException:
-            self._loop.stop()
-            self._loop.release(whole=True)
-            raise
-        finally:
-            self._sender._loop = None
-            tally = self._loop.result()
-        return tally
-
-    def _watch(self) -> None:
-        waiter = select.poll()
-        waiter.register(self._loop.report_fd, select.POLLIN)
-        control = self._sender._control
-        waiter.register(control.sock, select.POLLIN)
-        begun_s = progress_s = time.monotonic()
-        end_s = begun_s + self._duration_s if self._duration_s is not None else None
-        stopped_s = None
-        while True:
-            ready = {descriptor for descriptor, _ in waiter.poll(LOOK_S * 1000)}
-            if self._loop.report_fd in ready:
-                for interim in self._loop.read_interims():
-                    if interim.interval_transactions:
-                        progress_s = time.monotonic()
-                    self._keep(interim)
-                if self._loop.over:
-                    return
-            now_s = time.monotonic()
-            if control.sock.fileno() in ready:
-                # Either the results, early, or the peer is gone. Both end the watching.
-                waiter.unregister(control.sock)
-                if control.peer_has_gone():
-                    self._give_up(Ended.PEER, "the peer closed the control connection during "
-                                              "the test")
-            if self._sender._stop_asked or self.error:
-                stopped_s = stopped_s or now_s
-            elif end_s is None and now_s - progress_s > STALL_LIMIT_S:
-                self._give_up(Ended.LOST, f"no response for {STALL_LIMIT_S:g} s")
-            elif end_s is not None and now_s > end_s:
-                stopped_s = end_s
-            if stopped_s is not None and now_s > stopped_s + RELEASE_AFTER_S:
-                self._loop.release(whole=now_s > stopped_s + 10 * RELEASE_AFTER_S)
-
-    def _give_up(self, ended: Ended, why: str) -> None:
-        self.given_up = ended
-        self.error = why
-        self._loop.stop()
-
-    def _keep(self, interim: Interim) -> None:
-        if not self._wanted:
-            return
-        point = InterimPoint(
-            end_ns=interim.elapsed_ns, interval_ns=interim.interval_ns,
-            transactions=interim.interval_transactions, bytes=interim.interval_bytes,
-            p50_ns=interim.p50_ns,
-            p99_ns=interim.p99_ns, max_ns=interim.max_ns,
-            at_epoch_s=self.started_epoch_s + interim.elapsed_ns / SECOND_NS)
-        self.interims.append(point)
-        if self._on_interim is not None:
-            self._on_interim(point)
-
-
-def _resolve(host: str, port: int, family: int, kind: int) -> tuple[str, int]:
-    try:
-        found = socket.getaddrinfo(host, port, family, kind)
-    except socket.gaierror as exc:
-        raise SpecError(f"the data address {host!r} does not resolve: {exc.strerror}") from exc
-    address: tuple[str, int] = found[0][4]  # type: ignore[assignment]
-    return address
+def _run_of(
+    spec: TestSpec, tally: Tally, finish: Finish, told: Report, remote: SocketFacts,
+    local: SocketFacts, **rest: object,
+) -> Run:
+    if told.send_buffer_end >= 0:
+        remote = replace(remote, send_buffer_end=told.send_buffer_end,
+                         receive_buffer_end=told.receive_buffer_end)
+    return Run(
+        spec=spec, elapsed_ns=finish.elapsed_ns, transactions=tally.transactions,
+        requests_sent=tally.requests_sent, in_flight=tally.in_flight, lost=tally.lost,
+        late=tally.late, malformed=tally.malformed, drained=finish.drained,
+        bytes_sent=tally.bytes_sent, bytes_received=tally.bytes_received,
+        send_calls=tally.send_calls, recv_calls=tally.recv_calls,
+        failed_sends=tally.failed_sends, latency_ns=tally.latency_ns, local=local,
+        remote=replace(remote, congestion=told.congestion,
+                       retransmissions=told.retransmissions),
+        target_tally=told.tally, remote_cpu=told.cpu, host=_host_facts(),
+        **rest)  # type: ignore[arg-type]
 
 
 def _refusal(answer: object) -> Exception:
@@ -404,43 +412,39 @@ def _refusal(answer: object) -> Exception:
                        f"({os.strerror(answer.errno)})", answer.errno)
 
 
-def _what_went_wrong(tally: Tally, spec: TestSpec) -> str:
+def _service_port(spec: TestSpec) -> int:
+    """Where a test without a control connection goes."""
+    if spec.remote_data_port:
+        return spec.remote_data_port
+    if spec.direction in (ROUND_TRIPS, NOTHING):
+        return ECHO_PORT
+    return CHARGEN_PORT if spec.direction == RECEIVE else DISCARD_PORT
+
+
+def _moved(tally: Tally, shape: Shape) -> int:
+    return tally.bytes_sent + tally.bytes_received if shape.one_way else 0
+
+
+def _end_of(tally: Tally, shape: Shape, spec: TestSpec) -> Ended:
+    """How a phase ended, in the sender's words: a target that stops sending ends it."""
+    if shape is Shape.RECEIVES and tally.ended is Ended.PEER:
+        return Ended.TIME if spec.duration_s is not None else Ended.COUNT
+    return tally.ended
+
+
+def _what_went_wrong(tally: Tally, spec: TestSpec, shape: Shape) -> str:
     """A sentence for a data phase that did not end as asked; empty when it did."""
-    after = f"after {tally.elapsed_ns / SECOND_NS:.2f} s and {tally.transactions} transactions"
-    if tally.ended is Ended.PEER:
+    what = f"{tally.transactions} transactions"
+    if shape.one_way:
+        what = f"{tally.bytes_sent + tally.bytes_received} bytes"
+    after = f"after {tally.elapsed_ns / SECOND_NS:.2f} s and {what}"
+    if tally.ended is Ended.PEER and shape is not Shape.RECEIVES:
         return f"the peer ended the data connection {after}"
     if tally.ended is Ended.LOST:
         return f"{LoopSpec.MAX_SILENCES} requests in a row were lost {after}"
     if tally.ended is Ended.ERROR:
         return f"the data connection failed {after}: {os.strerror(tally.errno)}"
     return ""
-
-
-def _finish(sock: socket.socket, spec: TestSpec, tally: Tally, classic: bool) -> int:
-    """End the data connection as netperf does.
-
-    Returns:
-        Responses that still came in while a TCP connection closed.
-    """
-    try:
-        if spec.is_datagram:
-            # Three, since the first may be lost. A classic server takes an empty datagram
-            # for an error, and ends by its own alarm or count.
-            for _ in range(0 if classic else 3):
-                sock.send(b"")
-            return 0
-        sock.shutdown(socket.SHUT_WR)
-        received = tally.leftover_bytes
-        end_s = time.monotonic() + DATA_CLOSE_LIMIT_S
-        while (left_s := end_s - time.monotonic()) > 0:
-            sock.settimeout(left_s)
-            data = sock.recv(65536)
-            if not data:
-                break
-            received += len(data)
-        return received // spec.response_bytes
-    except OSError:  # the target was quicker; what was measured stands
-        return 0
 
 
 def _host_facts() -> dict[str, str]:

@@ -1,15 +1,27 @@
-"""Sockets of both ends: families, options, and what the kernel made of them."""
+"""Sockets of both ends: families, addresses, and what the kernel says about them."""
 
 from __future__ import annotations
 
 import socket
+import struct
+from collections.abc import Mapping
 
-from xenrr.results.record import SocketFacts
-
-__all__ = ["ANY_ADDRESS", "address_text", "apply_options", "buffer_sizes", "family_of",
-           "mss_of", "socket_facts", "wire_family"]
+__all__ = ["ANY_ADDRESS", "address_text", "buffer_sizes", "congestion_of", "family_of",
+           "mss_of", "nodelay_of", "tcp_info_of", "wire_family"]
 
 ANY_ADDRESS = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+
+# struct tcp_info of Linux (include/uapi/linux/tcp.h) up to tcpi_total_retrans: eight bytes,
+# of which two hold bit fields, then 32-bit words. Later kernels append to it.
+TCP_INFO_BYTES = ("tcpi_state", "tcpi_ca_state", "tcpi_retransmits", "tcpi_probes",
+                  "tcpi_backoff", "tcpi_options")
+TCP_INFO_WORDS = (
+    "tcpi_rto", "tcpi_ato", "tcpi_snd_mss", "tcpi_rcv_mss", "tcpi_unacked", "tcpi_sacked",
+    "tcpi_lost", "tcpi_retrans", "tcpi_fackets", "tcpi_last_data_sent", "tcpi_last_ack_sent",
+    "tcpi_last_data_recv", "tcpi_last_ack_recv", "tcpi_pmtu", "tcpi_rcv_ssthresh", "tcpi_rtt",
+    "tcpi_rttvar", "tcpi_snd_ssthresh", "tcpi_snd_cwnd", "tcpi_advmss", "tcpi_reordering",
+    "tcpi_rcv_rtt", "tcpi_rcv_space", "tcpi_total_retrans")
+TCP_INFO = struct.Struct(f"=6B2x{len(TCP_INFO_WORDS)}I")
 
 
 def family_of(number: int) -> socket.AddressFamily:
@@ -28,26 +40,16 @@ def address_text(address: tuple[object, ...]) -> str:
     return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
 
 
-def apply_options(
-    sock: socket.socket, *, send_buffer: int, receive_buffer: int, nodelay: bool
-) -> None:
-    """Set what a test asked of its data connection.
-
-    Buffers of 0 or less stay as they are: 2.4.0 to 2.4.3 send 0 for "default", and taking
-    that literally shrinks them to the kernel's minimum (fact sheet, trap 2).
-    """
-    if send_buffer > 0:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-    if receive_buffer > 0:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    if nodelay and sock.type == socket.SOCK_STREAM:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
 def buffer_sizes(sock: socket.socket) -> tuple[int, int]:
     """SO_SNDBUF and SO_RCVBUF in bytes as they are now."""
     return (sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
             sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF))
+
+
+def nodelay_of(sock: socket.socket) -> bool:
+    """Whether TCP_NODELAY is on; never for UDP."""
+    return sock.type == socket.SOCK_STREAM and bool(
+        sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
 
 def mss_of(sock: socket.socket) -> int:
@@ -61,16 +63,26 @@ def mss_of(sock: socket.socket) -> int:
         return -1
 
 
-def socket_facts(sock: socket.socket, start: tuple[int, int], mss: int) -> SocketFacts:
-    """How a data connection was set up.
+def congestion_of(sock: socket.socket) -> str:
+    """Name of the congestion control that a TCP socket uses, empty where unknown."""
+    option = getattr(socket, "TCP_CONGESTION", None)
+    if option is None or sock.type != socket.SOCK_STREAM:
+        return ""
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, option, 16).split(b"\0")[0].decode("ascii")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
-    Args:
-        sock: Still open.
-        start: Its ``buffer_sizes`` right after it was made.
-        mss: Its ``mss_of`` while it was connected.
-    """
-    send_end, receive_end = buffer_sizes(sock)
-    nodelay = sock.type == socket.SOCK_STREAM and bool(
-        sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-    return SocketFacts(send_buffer=start[0], receive_buffer=start[1], send_buffer_end=send_end,
-                       receive_buffer_end=receive_end, nodelay=nodelay, mss=mss)
+
+def tcp_info_of(sock: socket.socket) -> Mapping[str, int]:
+    """TCP_INFO by the names of its fields; empty where the system has none."""
+    option = getattr(socket, "TCP_INFO", None)
+    if option is None or sock.type != socket.SOCK_STREAM:
+        return {}
+    try:
+        raw = sock.getsockopt(socket.IPPROTO_TCP, option, TCP_INFO.size)
+    except OSError:
+        return {}
+    if len(raw) < TCP_INFO.size:
+        return {}
+    return dict(zip(TCP_INFO_BYTES + TCP_INFO_WORDS, TCP_INFO.unpack(raw)))

@@ -19,10 +19,14 @@ from dataclasses import dataclass
 from xenrr import __version__
 from xenrr.engine.base import Ended, Engine, Tally
 from xenrr.engine.load import load_engine
-from xenrr.errors import RemoteProtocolError
-from xenrr.session.answer import Refused, TestAnswer, wanted_of
+from xenrr.errors import XenrrError
+from xenrr.session.answer import TestAnswer
 from xenrr.session.eventloop import run
+from xenrr.session.replies import CPU_RATE
+from xenrr.session.requests import AnyRequest
+from xenrr.session.shapes import Shape
 from xenrr.session.sockets import ANY_ADDRESS, address_text, family_of, wire_family
+from xenrr.session.wanted import Refused, TestWanted, wanted_of
 from xenrr.wire.classic import RRRequest
 from xenrr.wire.control import (
     CpuCalibrateRequest,
@@ -36,9 +40,11 @@ from xenrr.wire.control import (
 )
 from xenrr.wire.message import UNKNOWN_REQUEST_ERRNO, Answer
 from xenrr.wire.omni import OmniRequest
+from xenrr.wire.streams import StreamRequest, UdpStreamRequest
 from xenrr.wire.target import NEED_DATA, PEER_CLOSED, TargetConnection
 
-__all__ = ["TargetPolicy", "TargetServer", "open_listeners", "serve_until_stopped"]
+__all__ = ["TargetPolicy", "TargetServer", "open_listeners", "serve_one",
+           "serve_until_stopped"]
 
 DEFAULT_PORT = 12865
 # Exactly 256 bytes and then this much silence: the client uses short messages.
@@ -53,6 +59,7 @@ REPLY_LIMIT_S = 20.0
 KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 Log = Callable[[str], None]
+TESTS = (OmniRequest, RRRequest, StreamRequest, UdpStreamRequest)
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,11 @@ class TargetPolicy:
         passphrase: Senders have to know it; ``None`` for everybody.
         engine: ``hot``, ``pure`` or ``auto``.
         max_sessions: Control connections served at once; more are turned away.
-        any_data_peer: Take data from other addresses than the control connection's.
+        one_at_a_time: Serve one control connection and only then accept the next.
+        any_data_peer: Take data from other addresses than the control connection's, and
+            send datagrams there.
+        cpus: Number of CPUs to report, ``None`` for what the system has.
+        debug: Log every request as well.
     """
 
     host: str | None = None
@@ -75,7 +86,10 @@ class TargetPolicy:
     passphrase: str | None = None
     engine: str = "auto"
     max_sessions: int = 1024
+    one_at_a_time: bool = False
     any_data_peer: bool = False
+    cpus: int | None = None
+    debug: bool = False
 
 
 def open_listeners(policy: TargetPolicy) -> list[socket.socket]:
@@ -177,13 +191,19 @@ class TargetServer:
             task = asyncio.ensure_future(self._serve(sock, address))
             self._sessions.add(task)
             task.add_done_callback(self._sessions.discard)
+            if self.policy.one_at_a_time:
+                await asyncio.wait({task})
+
+    async def serve_connection(self, sock: socket.socket) -> None:
+        """Serve one control connection that somebody else has accepted, to its end."""
+        await self._serve(sock, sock.getpeername())
 
     async def _serve(self, sock: socket.socket, address: tuple[object, ...]) -> None:
         session = _Session(self.policy, self._engine, self._log, sock, address)
         try:
             await session.serve()
-        except (RemoteProtocolError, asyncio.TimeoutError) as exc:
-            self._log(f"{session.name}: {exc or 'too slow, given up'}")
+        except (XenrrError, MemoryError, asyncio.TimeoutError) as exc:
+            self._log(f"{session.name}: {str(exc) or 'given up: ' + type(exc).__name__}")
         except OSError as exc:  # reset, or gone before the answer: the next one is served
             self._log(f"{session.name}: {exc.strerror or exc}")
         finally:
@@ -217,7 +237,9 @@ class _Session:
             request = await self._next_request(IDLE_LIMIT_S)
             if request is PEER_CLOSED:
                 return
-            if isinstance(request, (OmniRequest, RRRequest)):
+            if self._policy.debug:
+                self._log(f"{self.name}: {request}")
+            if isinstance(request, TESTS):
                 await self._test(request)
             elif isinstance(request, SysinfoRequest):
                 # Five fields behind a delimiter, as 2.5.0 and 2.6.0 take them apart.
@@ -226,7 +248,8 @@ class _Session:
             elif isinstance(request, DebugRequest):
                 await self._reply(DebugResponse())
             elif isinstance(request, CpuCalibrateRequest):
-                await self._reply(CpuCalibrateResponse(100.0, os.cpu_count() or 1))
+                await self._reply(CpuCalibrateResponse(
+                    CPU_RATE, self._policy.cpus or os.cpu_count() or 1))
             elif not isinstance(request, PassphraseRequest):
                 await self._reply(ErrorResponse(UNKNOWN_REQUEST_ERRNO))
 
@@ -244,27 +267,29 @@ class _Session:
         return isinstance(request, PassphraseRequest) and hmac.compare_digest(
             request.phrase, self._policy.passphrase.encode())
 
-    async def _test(self, request: OmniRequest | RRRequest) -> None:
+    async def _test(self, request: AnyRequest) -> None:
         try:
             wanted = wanted_of(request, self._family, self._sock.getsockname()[0])
             answer = TestAnswer(wanted, request, self._engine,
-                            None if self._policy.any_data_peer else self._peer)
+                                None if self._policy.any_data_peer else self._peer,
+                                self._peer, self._policy.cpus)
         except Refused as exc:
             self._log(f"{self.name}: refused with error {exc.errno}: {exc}")
             await self._reply(ErrorResponse(exc.errno))
             return
+        if wanted.ignored:
+            self._log(f"{self.name}: {wanted.ignored}")
         with answer:
             await self._reply(answer.response())
             tally = await answer.run(self._control_end())
-            self._log(self._line(wanted.name, tally, answer))
+            self._log(self._line(wanted, tally, answer))
             await self._reply(answer.results(tally))
             await answer.linger()
 
-    def _line(self, name: str, tally: Tally, answer: TestAnswer) -> str:
+    def _line(self, wanted: TestWanted, tally: Tally, answer: TestAnswer) -> str:
         elapsed_s = answer.elapsed_s(tally)
-        rate = tally.transactions / elapsed_s if elapsed_s else 0.0
-        line = (f"{self.name}: {name} {tally.transactions} transactions in {elapsed_s:.2f} s, "
-                f"{rate:.2f}/s, {self._engine.name} engine, {self._codec.dialect.peer}")
+        line = f"{self.name}: {wanted.name} {_amount(wanted, tally, elapsed_s)}, "
+        line += f"{self._engine.name} engine, {self._codec.dialect.peer}"
         if tally.ended is Ended.ERROR:
             line += f", ended by an error: {os.strerror(tally.errno)}"
         if tally.malformed:
@@ -333,6 +358,17 @@ class _Session:
                                REPLY_LIMIT_S)
 
 
+def _amount(wanted: TestWanted, tally: Tally, elapsed_s: float) -> str:
+    if not wanted.shape.one_way:
+        rate = tally.transactions / elapsed_s if elapsed_s else 0.0
+        return f"{tally.transactions} transactions in {elapsed_s:.2f} s, {rate:.2f}/s"
+    sends = wanted.shape is Shape.SENDS
+    count = tally.bytes_sent if sends else tally.bytes_received
+    rate = count * 8 / elapsed_s / 1e6 if elapsed_s else 0.0
+    word = "sent" if sends else "received"
+    return f"{count} bytes {word} in {elapsed_s:.2f} s, {rate:.2f} Mbit/s"
+
+
 def serve_until_stopped(
     policy: TargetPolicy, listeners: list[socket.socket], log: Log | None = None
 ) -> None:
@@ -351,6 +387,21 @@ def serve_until_stopped(
             loop.add_signal_handler(number, stop.set)
         async with TargetServer(policy, listeners, log):
             await stop.wait()
+
+    run(main())
+
+
+def serve_one(policy: TargetPolicy, sock: socket.socket, log: Log | None = None) -> None:
+    """Serve one accepted control connection to its end; blocks, as under inetd.
+
+    Args:
+        policy: What to do.
+        sock: The control connection; closed at the end.
+        log: Takes one line per finished test.
+    """
+
+    async def main() -> None:
+        await TargetServer(policy, [], log).serve_connection(sock)
 
     run(main())
 

@@ -13,7 +13,7 @@ import xenrr
 from xenrr.errors import ConnectionLost, PeerRefused, RemoteProtocolError, SpecError
 from xenrr.results.record import EndSpec, TestSpec
 from xenrr.session import control as control_module
-from xenrr.session import sender as sender_module
+from xenrr.session import phase as phase_module
 from xenrr.session.sender import open_sender
 from xenrr.wire.control import ErrorResponse, SysinfoResponse
 from xenrr.wire.omni import OmniResponse
@@ -210,7 +210,7 @@ def test_silent_target_ends_on_time(engine, test) -> None:
 
 
 def test_stalled_counted_test_is_given_up(monkeypatch) -> None:
-    monkeypatch.setattr(sender_module, "STALL_LIMIT_S", 0.5)
+    monkeypatch.setattr(phase_module, "STALL_LIMIT_S", 0.5)
     held = threading.Event()
 
     def script(fake):

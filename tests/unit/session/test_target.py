@@ -117,7 +117,7 @@ def test_several_tests_on_one_connection() -> None:
 
 @pytest.mark.parametrize(("request_", "errno"), [
     (tcp_request(request_size=0), 22), (tcp_request(response_size=-5), 22),
-    (tcp_request(direction=2), 998), (tcp_request(direction=0, flags=0x24), 998),
+    (tcp_request(direction=0), 998), (udp_request(flags=0x24), 998),
     (tcp_request(protocol=132), 93), (tcp_request(ipfamily=7), 97),
 ])
 def test_what_is_not_served_is_refused_with_an_errno(request_, errno) -> None:
