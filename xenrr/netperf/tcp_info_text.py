@@ -8,7 +8,7 @@ Source: netperf 2.7.0 src/nettest_omni.c, dump_tcp_info().
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from xenrr.results.record import Run
 
 __all__ = ["tcp_info_text"]
 
@@ -22,16 +22,21 @@ LINES = (
 SIGN = 1 << 31
 
 
-def tcp_info_text(tcp_info: Mapping[str, int]) -> str:
-    """Three lines; empty when the system told nothing.
+def tcp_info_text(run: Run) -> str:
+    """Three lines about the connection of one iteration.
 
     Args:
-        tcp_info: ``Run.tcp_info``: TCP_INFO by the kernel's names.
+        run: Its record.
+
+    Returns:
+        Empty where netperf has no connection left to ask (one for every transaction), where
+        its older code does not ask, and where the system told nothing.
     """
-    if not tcp_info:
+    spec, told = run.spec, run.tcp_info
+    if spec.connecting or spec.test == "TCP_SENDFILE" or not told:
         return ""
     return "".join(
-        " ".join(f"{shown} {_signed(tcp_info.get(name, 0))}" for shown, name in line) + "\n"
+        " ".join(f"{shown} {_signed(told.get(name, 0))}" for shown, name in line) + "\n"
         for line in LINES)
 
 
