@@ -32,7 +32,7 @@ OWN_CPU = tuple(f"{end}_CPU_{part}" for end in ("LOCAL", "REMOTE") for part in (
 OWN_DEMAND = ("LOCAL_SD", "REMOTE_SD", "SD_UNITS")
 TITLE_LINES = 4
 # A file of selectors is a few lines; nobody means the rest of a larger one.
-MAX_FILE_CHARACTERS = 1 << 20
+MAX_FILE_CHARACTERS = 1 << 16
 # netperf puts its name for "every one" above a list of names.
 EVERY = "ALL"
 
@@ -126,20 +126,14 @@ def read_selection(argument: str | None, form: str) -> tuple[Selection, list[str
         raise Ending(CODE_FAILED, names_text())
     if argument.upper() == EVERY:
         return _every_block(), []
+    if not _looks_like_names(argument):
+        return _read_file(argument)
     unknown: list[str] = []
-    if _looks_like_names(argument):
-        lines = argument.split(";")
-    else:
-        lines = _read_lines(argument)
     blocks: Selection = []
     # netperf stops after four blocks; here there is no such limit.
-    for line in lines:
-        block = []
-        for word in _words(line):
-            selector = _find(word)
-            if selector is UNKNOWN:
-                unknown.append(word)
-            block.append(selector)
+    for line in argument.split(";"):
+        block = [_find(word) for word in _words(line)]
+        unknown += [word for word in _words(line) if _find(word) is UNKNOWN]
         if block:
             blocks.append(block)
     if unknown and form == CSV:
@@ -217,9 +211,24 @@ def _looks_like_names(argument: str) -> bool:
     return "," in argument or ";" in argument or _find(first) is not UNKNOWN
 
 
-def _read_lines(name: str) -> list[str]:
+def _read_file(name: str) -> tuple[Selection, list[str]]:
+    """Blocks from a file, one a line.
+
+    What nobody knows, and an empty line, is the blank column OUTPUT_NONE there, in every
+    form and without an end of the program.
+    """
     try:
         with open(name, encoding="utf-8", errors="replace") as file:
-            return file.read(MAX_FILE_CHARACTERS).replace(";", "\n").splitlines()
+            lines = file.read(MAX_FILE_CHARACTERS).replace(";", "\n").splitlines()
     except OSError as exc:
         raise no_selector_file(name, exc.errno or 0) from None
+    blank = TABLE["OUTPUT_NONE"]
+    unknown: list[str] = []
+    blocks: Selection = []
+    for line in lines:
+        words = _words(line)
+        found = [_find(word) for word in words]
+        unknown += [word for word, selector in zip(words, found) if selector is UNKNOWN]
+        blocks.append([blank if selector is UNKNOWN else selector for selector in found]
+                      or [blank])
+    return blocks, unknown

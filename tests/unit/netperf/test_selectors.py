@@ -156,17 +156,33 @@ def test_the_list_of_names():
 
 def test_files_are_read_to_a_limit(outcome, tmp_path):
     chosen = tmp_path / "selectors"
-    chosen.write_text("THROUGHPUT\n" + "\n" * MAX_FILE_CHARACTERS + "ELAPSED_TIME\n")
+    chosen.write_text("THROUGHPUT" + " " * MAX_FILE_CHARACTERS + "\nELAPSED_TIME\n")
     assert shown(outcome, KEYVAL, str(chosen)) == "THROUGHPUT=72016.00\n"
 
 
 def test_files(outcome, tmp_path):
     chosen = tmp_path / "selectors"
-    chosen.write_text("throughput,Elapsed Time (sec)\n\nMIN_LATENCY\n")
+    chosen.write_text("throughput,Elapsed Time (sec)\nMIN_LATENCY\n")
     assert shown(outcome, KEYVAL, str(chosen)) == (
         "THROUGHPUT=72016.00\nELAPSED_TIME=1.00\nMIN_LATENCY=13\n")
     assert shown(outcome, HUMAN, str(chosen), "-t TCP_RR -P 0") == (
         "72016.00   1.00    \n\n13           \n")
+
+
+def test_what_means_nothing_in_a_file_is_a_blank_column(outcome, tmp_path):
+    """Seen with Debian's netperf 2.7.0; a list on the command line is another matter."""
+    chosen = tmp_path / "selectors"
+    chosen.write_text("THROUGHPUT,bogus,Elapsed Time (sec)\n\nPROTOCOL")
+    assert shown(outcome, KEYVAL, str(chosen)) == (
+        "THROUGHPUT=72016.00\nOUTPUT_NONE= \nELAPSED_TIME=1.00\nOUTPUT_NONE= \n"
+        "PROTOCOL=TCP\n")
+    assert shown(outcome, CSV, str(chosen)) == (
+        "Throughput, ,Elapsed Time (sec), ,Protocol\n72016.00, ,1.00, ,TCP\n")
+    assert shown(outcome, HUMAN, str(chosen)).splitlines() == [
+        "Throughput    Elapsed ", "              Time    ", "              (sec)   ",
+        "                      ", "72016.00      1.00    ", "", *["   "] * 5, "",
+        "Protocol ", *["         "] * 3, "TCP      "]
+    assert read_selection(str(chosen), CSV)[1] == ["bogus"]
 
 
 @pytest.mark.parametrize(("name", "number"), [("missing", 2), (".", 21)])
