@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from xenrr.results.record import Run, TestSpec
 
 __all__ = ["MEGABITS", "TRANSACTIONS", "byte_rate_in", "counts_transactions", "interim_rate",
-           "interim_unit", "sd_unit", "service_demand", "target_bytes", "throughput",
-           "unit_name", "unit_of"]
+           "interim_unit", "is_known", "sd_unit", "service_demand", "target_bytes",
+           "throughput", "unit_name", "unit_of"]
 
 TRANSACTIONS = "x"
 MEGABITS = "m"
@@ -49,6 +49,11 @@ def unit_of(typed: str, spec: TestSpec) -> str:
     if counts_transactions(spec):
         return TRANSACTIONS if typed in ("", NOT_TYPED) else typed
     return MEGABITS if typed in ("", NOT_TYPED, TRANSACTIONS) else typed
+
+
+def is_known(letter: str) -> bool:
+    """Whether a letter is one of netperf's units."""
+    return letter in NAMES
 
 
 def unit_name(letter: str) -> str:

@@ -11,7 +11,13 @@ Source: output of Debian's netperf 2.7.0 for every -v, -f, -c and -C.
 from __future__ import annotations
 
 from xenrr.netperf.outcome import Outcome
-from xenrr.netperf.output_units import MEGABITS, TRANSACTIONS, byte_rate_in, unit_name
+from xenrr.netperf.output_units import (
+    MEGABITS,
+    TRANSACTIONS,
+    byte_rate_in,
+    is_known,
+    unit_name,
+)
 
 __all__ = ["transaction_details", "transaction_number", "transaction_table"]
 
@@ -57,8 +63,12 @@ def transaction_details(outcome: Outcome) -> str:
     outbound = byte_rate_in(unit, run.rate_tps * spec.request_bytes)
     inbound = byte_rate_in(unit, run.rate_tps * spec.response_bytes)
     shown = unit_name(MEGABITS if unit == TRANSACTIONS else unit)
-    # What stands under "Remote Recv" of the alignments is the offset.
-    return ("Alignment      Offset         RoundTrip  Trans    Throughput\n"
+    odd = "" if is_known(unit) else (
+        f"WARNING calc_throughput_internal_omni: unknown units {unit}\n")
+    # What stands under "Remote Recv" of the alignments is the offset. Either direction is
+    # worth a warning of its own.
+    return (f"{odd}{odd}"
+            "Alignment      Offset         RoundTrip  Trans    Throughput\n"
             f"Local  Remote  Local  Remote  Latency    Rate     {shown:<8.8}/s\n"
             "Send   Recv    Send   Recv    usec/Tran  per sec  Outbound   Inbound\n"
             f"{local.send_alignment:5d}  {remote.receive_offset:5d}   "

@@ -76,7 +76,6 @@ def test_details_tell_where_the_buffers_lay(made):
     ("K", "KBytes/sec   ", " 140.66", "KBytes  /s"),
     ("B", "Bytes/sec   ", "144032.00", "Bytes   /s"),
     ("u", "Usec/sec   ", "   6.94", "Usec    /s"),
-    ("z", "KBytes/sec   ", " 140.66", "KBytes  /s"),
 ])
 def test_other_units(outcome, unit, title, value, detail):
     text = lines(outcome(f"-t TCP_RR -f {unit} -v 2"))
@@ -85,6 +84,14 @@ def test_other_units(outcome, unit, title, value, detail):
                          f"bytes  Bytes  bytes    bytes   secs.    {title}"]
     assert text[5] == f"16384  131072 1        1       1.00     {value}   "
     assert text[8] == f"Local  Remote  Local  Remote  Latency    Rate     {detail}"
+
+
+def test_a_unit_that_is_none(outcome):
+    text = lines(outcome("-t TCP_RR -f z -v 2 -P 0"))
+    warned = "WARNING calc_throughput_internal_omni: unknown units z"
+    assert text[0] == "16384  131072 1        1       1.00      140.66   "
+    assert text[2:4] == [warned, warned] and text[4] == DETAIL_TITLES[0]
+    assert "Rate     KBytes  /s" in text[5]
 
 
 def test_the_layout_is_that_of_the_name(made):
