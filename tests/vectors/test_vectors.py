@@ -14,8 +14,10 @@ from vectors.reader import (
     whole,
 )
 
+from xenrr.wire.catalogue import TESTS
 from xenrr.wire.control import PassphraseRequest, UnknownRequest
-from xenrr.wire.message import SHORT_BYTES, encode_request
+from xenrr.wire.message import SHORT_BYTES, Kind, encode_request
+from xenrr.wire.streams import UdpStreamRequest, UdpStreamResults
 from xenrr.wire.target import NEED_DATA, TargetConnection
 
 CONVERSATIONS = conversations()
@@ -82,8 +84,37 @@ def test_there_are_vectors_of_every_dialect_and_message():
     assert kinds == {
         "CpuCalibrateRequest", "CpuCalibrateResponse", "DebugRequest", "DebugResponse",
         "ErrorResponse", "OmniRequest", "OmniResponse", "OmniResults", "PassphraseRequest",
-        "RRRequest", "RRResponse", "RRResults", "SysinfoRequest", "SysinfoResponse",
-        "UnknownRequest"}
+        "RRRequest", "RRResponse", "RRResults", "StreamRequest", "StreamResponse",
+        "StreamResults", "SysinfoRequest", "SysinfoResponse", "UdpStreamRequest",
+        "UdpStreamResponse", "UdpStreamResults", "UnknownRequest"}
+
+
+def test_there_are_vectors_of_every_test_and_both_sizes():
+    recorded = {(int.from_bytes(message.raw[:4], "big"), len(message.raw))
+                for conversation in CONVERSATIONS for message in conversation.messages
+                if message.from_client}
+    assert {kind for kind, _ in recorded} >= {test.kind for test in TESTS}
+    assert {size for kind, size in recorded if kind == Kind.DO_UDP_STREAM} == {256, 656}
+
+
+def test_both_forms_of_udp_stream_are_recorded():
+    forms = {event.old_form for conversation in CONVERSATIONS for event in play(conversation)
+             if isinstance(event, UdpStreamRequest)}
+    assert forms == {False, True}
+
+
+def test_real_servers_take_one_off_the_bytes_of_a_udp_stream():
+    """So the byte order of each release is right: size times messages, minus 1."""
+    checked = 0
+    for conversation in CONVERSATIONS:
+        size = 0
+        for event in play(conversation):
+            if isinstance(event, UdpStreamRequest):
+                size = event.message_size
+            elif isinstance(event, UdpStreamResults):
+                assert event.bytes_received == event.messages_received * size - 1
+                checked += 1
+    assert checked >= 5
 
 
 def test_a_passphrase_and_the_next_request_in_one_chunk():

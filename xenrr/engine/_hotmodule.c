@@ -1,6 +1,6 @@
-/* The extension module around rr_loop.c: bytes in, bytes out, the GIL released between.
+/* The extension module around rr_loop.h: bytes in, bytes out, the GIL released between.
  *
- * run(spec) takes a packed struct rr_spec and gives (struct rr_tally, counts) as bytes.
+ * run(spec) takes a struct rr_spec and what follows it, packed, and gives (struct rr_tally, counts) as bytes.
  * hot.py knows the layouts and checks the values.
  */
 #include <pyconfig.h>
@@ -20,7 +20,6 @@
 static PyObject *
 hot_run(PyObject *module, PyObject *argument)
 {
-    struct rr_spec spec;
     struct rr_tally tally;
     struct rr_loop *loop = NULL;
     uint64_t *counts = NULL;
@@ -32,12 +31,6 @@ hot_run(PyObject *module, PyObject *argument)
     (void) module;
     if (PyBytes_AsStringAndSize(argument, &packed, &length) < 0)
         return NULL;
-    if (length != (Py_ssize_t) sizeof spec) {
-        PyErr_Format(PyExc_ValueError, "a packed spec has %zd bytes, got %zd",
-                     (Py_ssize_t) sizeof spec, length);
-        return NULL;
-    }
-    memcpy(&spec, packed, sizeof spec);
     memset(&tally, 0, sizeof tally);
     /* Not PyMem_Calloc: 3.9 does not declare it to the limited API. */
     counts = calloc(RR_COUNTS, sizeof *counts);
@@ -45,7 +38,7 @@ hot_run(PyObject *module, PyObject *argument)
         PyErr_NoMemory();
         goto done;
     }
-    loop = rr_open(&spec, counts);
+    loop = rr_open(packed, (size_t) length, counts);
     if (loop == NULL) {
         PyErr_SetFromErrno(PyExc_OSError);
         goto done;
@@ -78,7 +71,7 @@ hot_exec(PyObject *module)
 }
 
 static PyModuleDef_Slot hot_slots[] = {
-    {Py_mod_exec, (void *) hot_exec},
+    {Py_mod_exec, NULL}, /* hot_exec; see below */
 #if defined(Py_GIL_DISABLED)
     {Py_mod_gil, Py_MOD_GIL_NOT_USED},
 #endif
@@ -100,5 +93,9 @@ static struct PyModuleDef hot_module = {
 PyMODINIT_FUNC
 PyInit__hot(void)
 {
+    int (*exec)(PyObject *) = hot_exec;
+
+    /* ISO C has no conversion of a function to what the slot wants. */
+    memcpy(&hot_slots[0].value, &exec, sizeof exec);
     return PyModuleDef_Init(&hot_module);
 }

@@ -3,26 +3,57 @@
 A library is anything with ``loaded_as`` and ``run``: the extension module ``_hot``, or
 ``shared.SharedLibrary`` around the same loop without Python's headers. Specs and tallies
 cross over as packed 64-bit integers, so there is one place that knows the layouts: here
-and ``rr_loop.h``.
+and ``rr_loop.h``. What has no fixed size (addresses, socket options, the fill) follows the
+integers of a spec.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import random
+import socket as socket_module
 import struct
+import sys
 import threading
 from array import array
+from collections.abc import Mapping
 from socket import socket
 from typing import Protocol
 
-from xenrr.engine.base import AnySpec, Ended, LoopSpec, Tally
+from xenrr.engine.base import (
+    AnySpec,
+    ConnectSpec,
+    Ended,
+    LoopSpec,
+    Role,
+    SocketOption,
+    StreamSpec,
+    Tally,
+)
 from xenrr.errors import LocalProtocolError
 from xenrr.stats.histogram import Histogram
 
-__all__ = ["SPEC", "TALLY", "HotEngine", "HotLibrary"]
+__all__ = ["SPEC", "SPEC_FIELDS", "TALLY", "HotEngine", "HotLibrary", "pack_address",
+           "pack_spec"]
 
 # struct rr_spec and struct rr_tally in rr_loop.h.
-SPEC = struct.Struct("=15q")
+SPEC_FIELDS = (
+    "kind", "fd", "stop_fd", "report_fd", "role", "datagram", "request_bytes",
+    "response_bytes", "duration_ns", "transactions", "burst", "interim_ns", "idle_end_ns",
+    "loss_timeout_ns", "return_at_ticks", "own_thread", "send_width", "receive_width",
+    "send_alignment", "receive_alignment", "send_offset", "receive_offset", "pace_ns",
+    "pace_burst", "plain_write", "low_port", "high_port", "first_port", "close_first",
+    "retry_connect", "sends", "block_bytes", "limit_bytes", "discard", "file_fd", "file_bytes",
+    "short_ends", "destination_bytes", "source_bytes", "peer_bytes", "options", "fill_bytes")
+SPEC = struct.Struct(f"={len(SPEC_FIELDS)}q")
 TALLY = struct.Struct("=22q")
+
+# enum rr_kind.
+KINDS = {LoopSpec: 0, ConnectSpec: 1, StreamSpec: 2}
+# Level, name and length of a socket option, and its value; struct option in rr_common.h.
+OPTION = struct.Struct("=3q16s")
+# What an address begins with: the family, on the BSDs a byte of length before it.
+BSD = sys.platform.startswith(("darwin", "freebsd", "netbsd", "openbsd", "dragonfly"))
 
 
 class HotLibrary(Protocol):
@@ -36,13 +67,14 @@ class HotLibrary(Protocol):
         """Run one data phase without the GIL.
 
         Args:
-            spec: A packed ``SPEC``.
+            spec: What ``pack_spec`` made.
 
         Returns:
             A packed ``TALLY`` and the counts of the histogram, both in native order.
 
         Raises:
-            OSError: There is no memory for the state of the loop.
+            OSError: There is no memory for the state of the loop, or the spec is none
+                (EINVAL).
         """
 
 
@@ -67,20 +99,109 @@ class HotEngine:
         self, sock: socket | None, spec: AnySpec, stop_fd: int = -1, report_fd: int = -1
     ) -> Tally:
         """Run one data phase; see ``base.Engine``."""
-        if sock is None or not isinstance(spec, LoopSpec):
-            raise LocalProtocolError("this engine does round trips only")
-        if sock.gettimeout() is not None:
+        connects = isinstance(spec, ConnectSpec) and spec.role is Role.SENDER
+        if (sock is None) != connects:
+            raise LocalProtocolError("an engine needs a socket, unless it makes its own")
+        if sock is not None and sock.gettimeout() is not None:
             raise LocalProtocolError("an engine needs a blocking socket without a timeout")
-        # Only there does Python run signal handlers, so only there must the loop look up.
-        return_at_ticks = threading.current_thread() is threading.main_thread()
-        packed, counts = self._library.run(SPEC.pack(
-            sock.fileno(), stop_fd, report_fd, spec.role, spec.datagram, spec.request_bytes,
-            spec.response_bytes, spec.duration_ns, spec.transactions, spec.burst,
-            spec.interim_ns, spec.idle_end_ns, spec.loss_timeout_ns, return_at_ticks,
-            spec.own_thread))
+        packed, counts = self._library.run(pack_spec(
+            spec, -1 if sock is None else sock.fileno(), stop_fd, report_fd))
         numbers = TALLY.unpack(packed)
         latency_ns = Histogram()
         latency_ns.counts = array("Q", counts)
         (latency_ns.min_ns, latency_ns.max_ns, latency_ns.sum_ns,
          latency_ns.clamped) = numbers[-4:]
         return Tally(*(Ended(numbers[0]), *numbers[1:-4], latency_ns))
+
+
+def pack_spec(spec: AnySpec, fd: int, stop_fd: int, report_fd: int) -> bytes:
+    """A spec as the C loop takes it.
+
+    Args:
+        spec: What to do.
+        fd, stop_fd, report_fd: Descriptors, -1 for none.
+
+    Raises:
+        LocalProtocolError: An address is not numeric, or the addresses of a sender are of
+            two families.
+    """
+    tail: list[bytes] = []
+    # Where a field of the struct has the name of one of the spec, it has its value.
+    values: dict[str, int] = {
+        name: int(value) for name, value in vars(spec).items()
+        if name in SPEC_FIELDS and isinstance(value, int)}
+    values.update(
+        kind=KINDS[type(spec)], fd=fd, stop_fd=stop_fd, report_fd=report_fd,
+        # Only there does Python run signal handlers, so only there must the loop look up.
+        return_at_ticks=threading.current_thread() is threading.main_thread(),
+        pace_ns=spec.pace.interval_ns, pace_burst=spec.pace.burst,
+        fill_bytes=len(spec.buffers.fill), **_numbers(spec.buffers))
+    values.setdefault("file_fd", -1)
+    if isinstance(spec, ConnectSpec):
+        _add_connections(spec, values, tail)
+    tail.append(spec.buffers.fill)
+    return SPEC.pack(*(values.get(name, 0) for name in SPEC_FIELDS)) + b"".join(tail)
+
+
+def pack_address(address: tuple[str, int] | tuple[str, int, int, int]) -> bytes:
+    """A numeric address as the system's ``struct sockaddr``.
+
+    Raises:
+        LocalProtocolError: The address is not numeric.
+    """
+    try:
+        family, *_, found = socket_module.getaddrinfo(
+            address[0], address[1], type=socket_module.SOCK_STREAM,
+            flags=socket_module.AI_NUMERICHOST)[0]
+    except (OSError, UnicodeError) as exc:
+        raise LocalProtocolError(f"{address[0]!r} is not a numeric address: {exc}") from exc
+    host, port = str(found[0]), int(found[1])
+    if family == socket_module.AF_INET:
+        return (_address_head(16, family) + struct.pack("!H", port)
+                + socket_module.inet_pton(family, host) + bytes(8))
+    flow, scope = address[2:] if len(address) == 4 else (0, 0)
+    return (_address_head(28, family) + struct.pack("!HI", port, flow)
+            + socket_module.inet_pton(family, host.partition("%")[0])
+            + struct.pack("=I", scope or int(found[3])))  # type: ignore[misc]
+
+
+def _address_head(length: int, family: int) -> bytes:
+    return struct.pack("=BB", length, family) if BSD else struct.pack("=H", family)
+
+
+def _numbers(record: object) -> Mapping[str, int]:
+    fields = dataclasses.fields(record)  # type: ignore[arg-type]
+    return {field.name: getattr(record, field.name) for field in fields
+            if field.name in SPEC_FIELDS}
+
+
+def _add_connections(spec: ConnectSpec, values: dict[str, int], tail: list[bytes]) -> None:
+    low, high = spec.ports
+    source = b""
+    if spec.destination is not None:
+        destination = pack_address(spec.destination)
+        six = len(destination) == 28
+        if spec.source or high:
+            # The loop puts the port in.
+            source = pack_address((spec.source or ("::" if six else "0.0.0.0"), 0))
+        if source and len(source) != len(destination):
+            raise LocalProtocolError(f"{spec.source} cannot connect to {spec.destination[0]}: "
+                                     "they are of two families")
+        tail += [destination, source]
+        values.update(destination_bytes=len(destination), source_bytes=len(source))
+    if spec.peer:
+        peer = pack_address((spec.peer, 0))
+        tail.append(peer)
+        values["peer_bytes"] = len(peer)
+    tail += map(_pack_option, spec.options)
+    values.update(options=len(spec.options), low_port=max(low, 1) if high else 0,
+                  high_port=high)
+    if high:
+        first = spec.first_port or random.randint(low, high)
+        values["first_port"] = min(max(first, values["low_port"]), high)
+
+
+def _pack_option(option: SocketOption) -> bytes:
+    if len(option.value) > 16:
+        raise LocalProtocolError(f"a socket option of {len(option.value)} bytes is too long")
+    return OPTION.pack(option.level, option.name, len(option.value), option.value)

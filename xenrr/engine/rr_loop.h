@@ -1,15 +1,17 @@
-/* The transaction loop in C: what it is asked, what it answers.
+/* The engine in C: what it is asked, what it answers.
  *
  * The contract is that of xenrr/engine/base.py, and so are the names. Both structs hold
  * nothing but 64-bit integers, so that they have the same layout under every compiler and
- * Python fills and reads them with the struct module.
+ * Python fills and reads them with the struct module. What has no fixed size follows the
+ * spec, in the order of its last five fields.
  */
 #ifndef RR_LOOP_H
 #define RR_LOOP_H
 
-#include <stdint.h>
-
 #include "rr_platform.h"
+
+#include <stddef.h>
+#include <stdint.h>
 
 /* The same numbers as in base.py and stats/histogram.py; a test compares them. */
 #define RR_TICK_NS 50000000
@@ -17,10 +19,19 @@
 #define RR_TARGET_POLL 1024
 #define RR_MAX_SILENCES 10
 #define RR_MAX_STRAYS 64
+#define RR_IDLE_CONNECTION_NS 1000000000
+#define RR_MAX_OPTIONS 32
+#define RR_MAX_RING_BYTES INT64_C(2147483648)
 #define RR_CHUNK_BYTES 1048576
 #define RR_SUB_BUCKET_BITS 11
 #define RR_HIGHEST_NS INT64_C(3600000000000)
 #define RR_COUNTS 33792
+
+enum rr_kind {
+    RR_ROUND_TRIPS = 0, /* LoopSpec */
+    RR_CONNECTIONS = 1, /* ConnectSpec */
+    RR_STREAM = 2       /* StreamSpec */
+};
 
 enum rr_role {
     RR_SENDER = 0,
@@ -44,6 +55,7 @@ enum rr_status {
 
 /* hot.py packs it as SPEC. */
 struct rr_spec {
+    int64_t kind;
     int64_t fd;
     int64_t stop_fd;
     int64_t report_fd;
@@ -62,6 +74,36 @@ struct rr_spec {
     int64_t return_at_ticks;
     /* The calling thread may leave the process's table of descriptors. */
     int64_t own_thread;
+    int64_t send_width;
+    int64_t receive_width;
+    int64_t send_alignment;
+    int64_t receive_alignment;
+    int64_t send_offset;
+    int64_t receive_offset;
+    int64_t pace_ns;
+    int64_t pace_burst;
+    int64_t plain_write;
+    /* Connections; the first port is never 0 where there is a range. */
+    int64_t low_port;
+    int64_t high_port;
+    int64_t first_port;
+    int64_t close_first;
+    int64_t retry_connect;
+    /* Streams. */
+    int64_t sends;
+    int64_t block_bytes;
+    int64_t limit_bytes;
+    int64_t discard;
+    int64_t file_fd;
+    int64_t file_bytes;
+    int64_t short_ends;
+    /* What follows: three socket addresses as the system wants them, a number of options
+     * (level, name and length as 64-bit integers, 16 bytes of value), the fill. */
+    int64_t destination_bytes;
+    int64_t source_bytes;
+    int64_t peer_bytes;
+    int64_t options;
+    int64_t fill_bytes;
 };
 
 /* hot.py unpacks it as TALLY. */
@@ -92,10 +134,11 @@ struct rr_tally {
 
 struct rr_loop;
 
-/* Make the state of one data phase. counts is lent by the caller until rr_close and holds
- * RR_COUNTS zeroes. NULL: errno says why. */
+/* Make the state of one data phase. packed holds a struct rr_spec and what follows it, at
+ * any address. counts is lent by the caller until rr_close and holds RR_COUNTS zeroes.
+ * NULL: errno says why; EINVAL is a spec that was packed wrongly. */
 RR_EXPORT struct rr_loop *
-rr_open(const struct rr_spec *spec, uint64_t *counts);
+rr_open(const void *packed, size_t packed_bytes, uint64_t *counts);
 
 /* Run to the end of the data phase (RR_DONE), or until a signal was caught
  * (RR_INTERRUPTED): then call again to go on with the time that is left. The tally is

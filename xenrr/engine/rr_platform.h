@@ -9,6 +9,10 @@
 #if !defined(_POSIX_C_SOURCE)
 #define _POSIX_C_SOURCE 200809L
 #endif
+/* Files of more than 2 GiB where a long has 32 bits. */
+#if !defined(_FILE_OFFSET_BITS)
+#define _FILE_OFFSET_BITS 64
+#endif
 /* MSG_DONTWAIT became POSIX in 2024 only; the BSDs hide it from older programs. */
 #if defined(__APPLE__) && !defined(_DARWIN_C_SOURCE)
 #define _DARWIN_C_SOURCE 1
@@ -20,9 +24,9 @@
 #define _NETBSD_SOURCE 1
 #endif
 
-/* For syscall(): the C library may not know close_range yet. */
-#if defined(__linux__) && !defined(_DEFAULT_SOURCE)
-#define _DEFAULT_SOURCE 1
+/* accept4, and syscall(): the C library may not know close_range yet. */
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE 1
 #endif
 
 #include <sys/types.h>
@@ -40,12 +44,30 @@
 /* A peer that went away must not kill the process: either each send says so, or the
  * socket does (RR_NOSIGPIPE_OPTION). */
 #if defined(MSG_NOSIGNAL)
-#define RR_SEND_FLAGS (MSG_NOSIGNAL | MSG_DONTWAIT)
+#define RR_WAIT_FLAGS MSG_NOSIGNAL
 #else
-#define RR_SEND_FLAGS MSG_DONTWAIT
+#define RR_WAIT_FLAGS 0
 #endif
+#define RR_SEND_FLAGS (RR_WAIT_FLAGS | MSG_DONTWAIT)
 #if defined(SO_NOSIGPIPE)
 #define RR_NOSIGPIPE_OPTION SO_NOSIGPIPE
+#endif
+
+/* Connections must not live on in a program that another thread starts meanwhile: then
+ * the peer would never see their end. */
+#if defined(SOCK_CLOEXEC)
+#define RR_HAVE_ACCEPT4 1
+#define RR_STREAM_SOCKET (SOCK_STREAM | SOCK_CLOEXEC)
+#else
+#define RR_STREAM_SOCKET SOCK_STREAM
+#endif
+
+#if defined(__linux__)
+/* The others have calls of this name that take other arguments. */
+#define RR_HAVE_SENDFILE 1
+/* tcp(7): with this flag a receive drops the data and copies nothing; udp(7): it gives
+ * the whole size of a datagram, so that there may be no buffer at all. */
+#define RR_DISCARD_FLAG MSG_TRUNC
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)

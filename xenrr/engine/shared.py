@@ -1,6 +1,6 @@
 """The C loop on a machine that has a compiler but no Python headers.
 
-``rr_loop.c`` knows nothing of Python, so one ``cc`` call makes a shared object of it and
+The ``rr_*.c`` know nothing of Python, so one ``cc`` call makes a shared object of them and
 ``ctypes``, which lets go of the GIL during a call, runs it.
 
 The object is kept per user. Whoever can write it can run code as that user, so neither a
@@ -31,7 +31,8 @@ from xenrr.stats.histogram import COUNTS_LENGTH
 __all__ = ["SharedLibrary", "build_shared", "cache_directory", "find_compiler", "load_shared",
            "object_path"]
 
-SOURCES = ("rr_platform.h", "rr_loop.h", "rr_loop.c")
+SOURCES = ("rr_platform.h", "rr_loop.h", "rr_common.h", "rr_common.c", "rr_sender.c",
+           "rr_target.c", "rr_connect.c", "rr_stream.c", "rr_loop.c")
 COMPILERS = ("cc", "gcc", "clang")
 BUILD_TIMEOUT_S = 60.0
 
@@ -55,7 +56,7 @@ class SharedLibrary:
     def __init__(self, path: Path) -> None:
         library = ctypes.CDLL(str(path), use_errno=True)
         self._open = library.rr_open
-        self._open.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
+        self._open.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p]
         self._open.restype = ctypes.c_void_p
         self._run = library.rr_run
         self._run.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
@@ -68,9 +69,7 @@ class SharedLibrary:
         """Run one data phase; see ``hot.HotLibrary``."""
         counts = (ctypes.c_uint64 * COUNTS_LENGTH)()
         tally = (ctypes.c_uint64 * (TALLY_BYTES // 8))()
-        # A copy that is aligned for 64-bit integers; bytes need not be.
-        packed = (ctypes.c_uint64 * (len(spec) // 8)).from_buffer_copy(spec)
-        loop = self._open(ctypes.cast(packed, ctypes.c_char_p), counts)
+        loop = self._open(spec, len(spec), counts)
         if not loop:
             errno = ctypes.get_errno()
             raise OSError(errno, os.strerror(errno))
@@ -203,7 +202,8 @@ def _private_directory() -> Path:
 
 
 def _command(compiler: list[str]) -> list[str]:
-    command = [*compiler, "-std=c99", "-O2", "-shared", "-fPIC", "rr_loop.c"]
+    command = [*compiler, "-std=c99", "-O2", "-shared", "-fPIC",
+               *(name for name in SOURCES if name.endswith(".c"))]
     # glibc before 2.17 keeps clock_gettime in librt; later ones have an empty one.
     return [*command, "-lrt"] if sys.platform.startswith("linux") else command
 

@@ -23,7 +23,7 @@ from xenrr.units import (
 )
 
 __all__ = ["SCHEMA", "SECOND_NS", "EndSpec", "InterimPoint", "Run", "SocketFacts",
-           "TargetTally", "TestSpec"]
+           "TargetTally", "TestSpec", "spec_from_plain"]
 
 # docs/results-format.md says what changed at each number.
 SCHEMA = 2
@@ -473,9 +473,7 @@ class Run:
             values["spec"] = _mapping(values["spec"])
             if schema == 1:
                 _from_schema_1(values)
-            for name in ("local", "remote"):
-                values["spec"][name] = EndSpec(**_mapping(values["spec"][name]))
-            values["spec"] = TestSpec(**values["spec"])
+            values["spec"] = spec_from_plain(values["spec"])
             values["local"] = SocketFacts(**_mapping(values["local"]))
             values["remote"] = SocketFacts(**_mapping(values["remote"]))
             values["target_tally"] = TargetTally(**_mapping(values["target_tally"]))
@@ -490,6 +488,19 @@ class Run:
             return cls(**values)
         except (KeyError, TypeError, ValueError, SpecError) as exc:
             raise ResultFormatError(f"the record is damaged: {exc}") from exc
+
+
+def spec_from_plain(plain: object) -> TestSpec:
+    """A spec from what ``dataclasses.asdict`` made of it.
+
+    Raises:
+        SpecError: A value makes no sense.
+        TypeError, KeyError: It is damaged.
+    """
+    values = _mapping(plain)
+    for name in ("local", "remote"):
+        values[name] = EndSpec(**_mapping(values[name]))
+    return TestSpec(**values)
 
 
 def _from_schema_1(values: dict[str, Any]) -> None:

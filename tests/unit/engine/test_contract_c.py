@@ -9,7 +9,7 @@ import pytest
 from engines import Running, check_accounts, run_both, sender_spec, target_spec
 
 from xenrr.engine import base, hot, pure
-from xenrr.engine.base import Ended, LoopSpec, Role, Tally
+from xenrr.engine.base import ConnectSpec, Ended, LoopSpec, Role, StreamSpec, Tally
 from xenrr.engine.load import load_engine
 from xenrr.engine.shared import load_shared
 from xenrr.stats import histogram
@@ -25,17 +25,22 @@ def test_numbers_in_c_are_those_in_python():
         "TARGET_POLL": base.TARGET_POLL,
         "MAX_SILENCES": LoopSpec.MAX_SILENCES,
         "MAX_STRAYS": pure.MAX_STRAYS,
+        "IDLE_CONNECTION_NS": ConnectSpec.IDLE_CONNECTION_NS,
+        "MAX_OPTIONS": ConnectSpec.MAX_OPTIONS,
+        "MAX_RING_BYTES": base.MAX_RING_BYTES,
         "CHUNK_BYTES": pure.CHUNK_BYTES,
         "SUB_BUCKET_BITS": histogram.SUB_BUCKET_BITS,
         "HIGHEST_NS": histogram.HIGHEST_NS,
         "COUNTS": histogram.COUNTS_LENGTH,
     }
     values = {name: int(value) for name, value in
-              re.findall(r"^    RR_(\w+) = (\d+),?$", text, re.MULTILINE)}
+              re.findall(r"^    RR_(\w+) = (\d+)\b", text, re.MULTILINE)}
     assert {item.name: values.pop(item.name) for item in Ended} == {
         item.name: item.value for item in Ended}
     assert {item.name: values.pop(item.name) for item in Role} == {
         item.name: item.value for item in Role}
+    assert [values.pop(name) for name in ("ROUND_TRIPS", "CONNECTIONS", "STREAM")] == [
+        hot.KINDS[spec] for spec in (LoopSpec, ConnectSpec, StreamSpec)]
     assert values == {"DONE": 0, "INTERRUPTED": 1}
 
 
@@ -44,7 +49,7 @@ def test_structs_in_c_have_the_fields_python_packs():
     structs = {name: re.findall(r"^    int64_t (\w+);$", body, re.MULTILINE)
                for name, body in re.findall(r"^struct (\w+) \{$(.*?)^\};$", text,
                                             re.MULTILINE | re.DOTALL)}
-    assert hot.SPEC.size == 8 * len(structs["rr_spec"])
+    assert structs["rr_spec"] == [*hot.SPEC_FIELDS]
     assert hot.TALLY.size == 8 * len(structs["rr_tally"])
     tally = [*Tally.__dataclass_fields__]
     tally[1] = "saved_errno"

@@ -1,0 +1,348 @@
+/* What the three kinds of data phase share: the state, the clock, the counts, the ticks.
+ *
+ * rr_common.c has the rest of it; rr_sender.c and rr_target.c do round trips, rr_connect.c
+ * connections, rr_stream.c data that flows one way, and rr_loop.c is the way in.
+ *
+ * All state is in struct rr_loop between two steps, so a signal can interrupt anywhere and
+ * rr_run goes on from there.
+ */
+#ifndef RR_COMMON_H
+#define RR_COMMON_H
+
+#include "rr_platform.h"
+
+#include "rr_loop.h"
+
+#include <netinet/in.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_SECOND 1000000000
+#define NS_PER_MS 1000000
+#define NS_PER_US 1000
+#define SUB_BUCKETS (INT64_C(1) << RR_SUB_BUCKET_BITS)
+#define OPTION_VALUE_BYTES 16
+
+enum step {
+    GO, /* take the next step */
+    BLOCKED, /* no room in the send buffer */
+    READABLE, /* instead of room there is a response */
+    DONE,
+    INTERRUPTED
+};
+
+/* Where a connection is. */
+enum stage {
+    CLOSED,
+    CONNECTING,
+    REQUEST,
+    RESPONSE,
+    ENDING
+};
+
+/* Buffers that calls go round. */
+struct ring {
+    char *memory;
+    char *first;
+    char *at; /* the buffer of the next call */
+    char *last;
+    size_t stride;
+    int64_t limit; /* most bytes one call moves */
+};
+
+struct option {
+    int level;
+    int name;
+    socklen_t length;
+    char value[OPTION_VALUE_BYTES];
+};
+
+struct address {
+    struct sockaddr_storage name;
+    socklen_t length;
+};
+
+/* SO_RCVTIMEO or SO_SNDTIMEO of the socket. */
+struct timeout {
+    int name;
+    int touched;
+    struct timeval old;
+    int64_t ns;
+};
+
+struct rr_loop {
+    struct rr_spec spec;
+    struct rr_tally tally;
+    enum step (*step)(struct rr_loop *loop);
+    uint64_t *counts; /* lent by the caller */
+    uint64_t *snapshot; /* counts at the last interim */
+    struct ring in;
+    struct ring out;
+    int64_t text_bytes; /* after so many bytes what a message says begins anew */
+    int fd;
+    int measures; /* this end knows the time of its own end */
+    int prepared;
+    int started;
+    int now_fresh; /* nothing happened since `now` was read */
+    int keep_timeout; /* also while things go fast */
+    int own_table; /* the thread has its own table of descriptors */
+    struct timeout receive_timeout;
+    struct timeout send_timeout;
+    struct timeout *timeout; /* the one that ticks decide */
+
+    int64_t now;
+    int64_t due; /* the earliest of the next three */
+    int64_t deadline;
+    int64_t next_tick;
+    int64_t next_interim;
+    int64_t tick_ns;
+    int64_t tick_samples;
+    int64_t interim_ns;
+    int64_t interim_transactions;
+    int64_t interim_samples;
+    int64_t interim_bytes;
+    int64_t span_min; /* of the interval that runs */
+    int64_t span_max;
+    int64_t all_min; /* of the intervals before */
+    int64_t all_max;
+
+    int64_t pace_left; /* units that may still go in this interval */
+    int64_t pace_end; /* when this interval is over */
+
+    /* Round trips, and some of it for the others too. */
+    int64_t *starts; /* ring of `window` start times, oldest at `head` */
+    int64_t window;
+    int64_t head;
+    int64_t send_left; /* bytes of the current message still to send */
+    int64_t have; /* bytes of the current message received */
+    int64_t stamp; /* start of what is timed next */
+    int has_stamp;
+    int small; /* a message of either kind fits into its buffer */
+    int silences;
+    int64_t last_heard;
+    int64_t quiet_since;
+    int64_t quiet_mark;
+    int64_t poll_countdown;
+
+    /* UDP: the queue may hold strangers' datagrams. */
+    struct address peer;
+    int64_t sifts_left;
+    int strays;
+
+    /* Connections. */
+    enum stage stage;
+    int connection;
+    int64_t wait_ns; /* how long a call on a connection may wait */
+    int begun; /* this transaction is counted as sent */
+    int option_count;
+    struct option *options;
+    struct address destination;
+    struct address source;
+    int64_t port;
+    int64_t ports_tried;
+    int64_t silent_until; /* target: then a connection that says nothing is closed */
+
+    /* Streams. */
+    int64_t file_at;
+};
+
+static inline int64_t
+rr_clock_ns(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t) time.tv_sec * NS_PER_SECOND + time.tv_nsec;
+}
+
+static inline int64_t
+least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int
+bit_length(uint64_t value)
+{
+#if defined(RR_HAVE_CLZLL)
+    return 64 - __builtin_clzll(value | 1);
+#else
+    int bits = 1;
+
+    while (value >>= 1)
+        bits++;
+    return bits;
+#endif
+}
+
+static inline size_t
+counts_index(int64_t value_ns)
+{
+    int shift =
+        bit_length((uint64_t) (value_ns | (SUB_BUCKETS - 1))) - RR_SUB_BUCKET_BITS;
+
+    return (size_t) (((int64_t) shift << (RR_SUB_BUCKET_BITS - 1))
+                     + (value_ns >> shift));
+}
+
+static inline void
+record(struct rr_loop *loop, int64_t latency_ns)
+{
+    if (RR_UNLIKELY(latency_ns < 0))
+        latency_ns = 0;
+    if (RR_UNLIKELY(latency_ns > RR_HIGHEST_NS)) {
+        loop->tally.clamped++;
+        latency_ns = RR_HIGHEST_NS;
+    }
+    if (latency_ns < loop->span_min)
+        loop->span_min = latency_ns;
+    if (latency_ns > loop->span_max)
+        loop->span_max = latency_ns;
+    loop->tally.sum_ns += latency_ns;
+    loop->counts[counts_index(latency_ns)]++;
+}
+
+static inline void
+advance(struct ring *ring)
+{
+    ring->at = ring->at == ring->last ? ring->first : ring->at + ring->stride;
+}
+
+/* Send without waiting, or, where the test asks for a plain write, for as long as the
+ * send timeout allows. */
+static inline ssize_t
+put_message(const struct rr_loop *loop, int fd, const char *from, int64_t bytes)
+{
+    if (RR_UNLIKELY(loop->spec.plain_write))
+        return write(fd, from, (size_t) bytes);
+    return send(fd, from, (size_t) bytes, RR_SEND_FLAGS);
+}
+
+/* Send what is left of a message. */
+static inline ssize_t
+put_rest(const struct rr_loop *loop, int fd, int64_t whole_bytes)
+{
+    int64_t offset = (whole_bytes - loop->send_left) % loop->text_bytes;
+
+    return put_message(loop, fd, loop->out.at + offset,
+                       least(loop->send_left, loop->out.limit));
+}
+
+int
+rr_would_block(int error);
+
+int
+rr_open_ring(struct ring *ring, int64_t width, int64_t bytes, int64_t spare,
+             int64_t alignment, int64_t offset);
+
+/* Write the text, again and again; it runs on from one buffer to the next. */
+void
+rr_fill_ring(struct ring *ring, int64_t bytes, const char *text, int64_t text_bytes);
+
+int
+rr_set_timeout(int fd, struct timeout *timeout, int64_t timeout_ns);
+
+int
+rr_stop_asked(const struct rr_loop *loop);
+
+/* Samples taken until now. */
+int64_t
+rr_samples(const struct rr_loop *loop);
+
+/* End the data phase. */
+enum step
+rr_finish(struct rr_loop *loop, enum rr_ended ended);
+
+/* A system call said no. */
+enum step
+rr_fail(struct rr_loop *loop, int error);
+
+/* End of file, or the empty datagram, or the socket was shut down from outside. */
+enum step
+rr_end_of_file(struct rr_loop *loop);
+
+/* Begin the time of an end that measures. */
+enum step
+rr_start_clock(struct rr_loop *loop);
+
+/* Something is due at `now`. */
+enum step
+rr_tick(struct rr_loop *loop);
+
+static inline enum step
+tick_if_due(struct rr_loop *loop)
+{
+    return loop->now >= loop->due ? rr_tick(loop) : GO;
+}
+
+/* Wait for room in the send buffer, or for a response if one can come. */
+enum step
+rr_wait_for_room(struct rr_loop *loop, int readable);
+
+/* A target polls the stop descriptor once in a while. */
+enum step
+rr_target_poll(struct rr_loop *loop);
+
+/* ---- pace: after each unit the brake is told, before each it is asked ---- */
+
+void
+rr_start_pace(struct rr_loop *loop);
+
+enum step
+rr_pause(struct rr_loop *loop);
+
+static inline void
+count_unit(struct rr_loop *loop)
+{
+    if (RR_UNLIKELY(loop->spec.pace_burst > 0))
+        loop->pace_left--;
+}
+
+static inline int
+must_pause(const struct rr_loop *loop)
+{
+    return RR_UNLIKELY(loop->spec.pace_burst > 0) && loop->pace_left <= 0;
+}
+
+/* ---- UDP: datagrams that were queued before the socket was connected ---- */
+
+/* Learn who the peer is. -1: see errno. */
+int
+rr_start_sifting(struct rr_loop *loop);
+
+/* Take one datagram without waiting. BLOCKED: there are no old ones any more. READABLE:
+ * *got and *error are the outcome of a receive. GO: it was a stranger's. */
+enum step
+rr_sift(struct rr_loop *loop, ssize_t *got, int *error);
+
+int
+rr_same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
+
+/* ---- the kinds ---- */
+
+enum step
+rr_sender_start(struct rr_loop *loop);
+enum step
+rr_sender_step(struct rr_loop *loop);
+enum step
+rr_target_start(struct rr_loop *loop);
+enum step
+rr_target_step(struct rr_loop *loop);
+enum step
+rr_connector_start(struct rr_loop *loop);
+enum step
+rr_connector_step(struct rr_loop *loop);
+/* Give the open connection its timeouts. */
+int
+rr_limit_connection(struct rr_loop *loop);
+enum step
+rr_acceptor_step(struct rr_loop *loop);
+enum step
+rr_stream_start(struct rr_loop *loop);
+enum step
+rr_stream_out_step(struct rr_loop *loop);
+enum step
+rr_stream_in_step(struct rr_loop *loop);
+
+#endif

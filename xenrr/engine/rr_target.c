@@ -1,0 +1,194 @@
+/* The end that answers requests: a sprint and single steps, as rr_sender.c says. It reads
+ * no clock while it runs.
+ */
+#include "rr_common.h"
+
+#include <errno.h>
+
+/* The receive timeout of a target that watches for the end by itself has passed. */
+static enum step
+target_quiet(struct rr_loop *loop)
+{
+    int64_t mark = loop->tally.bytes_received + loop->tally.malformed;
+
+    loop->now = rr_clock_ns();
+    if (mark != loop->quiet_mark) {
+        loop->quiet_mark = mark;
+        loop->quiet_since = loop->now - loop->timeout->ns;
+    }
+    if (rr_stop_asked(loop))
+        return rr_finish(loop, RR_STOPPED);
+    if (loop->started && loop->now - loop->tally.started_ns >= loop->spec.duration_ns
+        && loop->now - loop->quiet_since >= loop->spec.idle_end_ns)
+        return rr_finish(loop, RR_IDLE);
+    return GO;
+}
+
+static enum step
+request_received(struct rr_loop *loop, ssize_t got, int error)
+{
+    if (got < 0)
+        return rr_would_block(error) ? target_quiet(loop) : rr_fail(loop, error);
+    if (got == 0) {
+        /* A stray end marker of an earlier run, unless they never end: then somebody
+         * has shut the socket down. */
+        if (loop->spec.datagram && !loop->started && loop->strays++ < RR_MAX_STRAYS
+            && !rr_stop_asked(loop))
+            return GO;
+        return rr_end_of_file(loop);
+    }
+    loop->tally.recv_calls++;
+    loop->poll_countdown--;
+    if (loop->spec.datagram && got != loop->spec.request_bytes) {
+        loop->tally.malformed++;
+        return rr_target_poll(loop);
+    }
+    loop->tally.bytes_received += got;
+    loop->have += got;
+    if (loop->have == loop->spec.request_bytes) {
+        loop->have = 0;
+        loop->send_left = loop->spec.response_bytes;
+        if (!loop->started) {
+            loop->started = 1;
+            loop->tally.started_ns = rr_clock_ns();
+            rr_start_pace(loop);
+        }
+    }
+    return rr_target_poll(loop);
+}
+
+/* Datagrams that were queued before the socket was connected may be from anybody. */
+static enum step
+sift_request(struct rr_loop *loop)
+{
+    ssize_t got;
+    int error;
+    enum step step = rr_sift(loop, &got, &error);
+
+    if (step == READABLE)
+        return request_received(loop, got, error);
+    if (step == GO)
+        loop->poll_countdown--;
+    return rr_target_poll(loop);
+}
+
+static enum step
+receive_request(struct rr_loop *loop)
+{
+    int64_t want = loop->in.limit;
+    ssize_t got;
+
+    if (!loop->spec.datagram)
+        want = least(want, loop->spec.request_bytes - loop->have);
+    got = recv(loop->fd, loop->in.at, (size_t) want, 0);
+    if (got > 0)
+        advance(&loop->in);
+    return request_received(loop, got, errno);
+}
+
+static enum step
+response_sent(struct rr_loop *loop, ssize_t put, int error)
+{
+    if (put < 0)
+        return rr_would_block(error) ? BLOCKED : rr_fail(loop, error);
+    loop->tally.send_calls++;
+    loop->tally.bytes_sent += put;
+    loop->send_left -= put;
+    if (loop->send_left > 0)
+        return GO;
+    advance(&loop->out);
+    count_unit(loop);
+    loop->tally.transactions++;
+    if (loop->tally.transactions == loop->spec.transactions)
+        return rr_finish(loop, RR_COUNT);
+    return GO;
+}
+
+static enum step
+target_sprint(struct rr_loop *loop)
+{
+    struct rr_tally *tally = &loop->tally;
+    const int64_t request_bytes = loop->spec.request_bytes;
+    const int64_t response_bytes = loop->spec.response_bytes;
+    const size_t want = (size_t) (loop->spec.datagram ? loop->in.limit : request_bytes);
+    struct ring in = loop->in;
+    struct ring out = loop->out;
+    int64_t budget = loop->poll_countdown;
+    int64_t done = 0;
+    ssize_t got;
+    ssize_t put = 0;
+    int error;
+
+    if (loop->spec.transactions > 0)
+        budget = least(budget, loop->spec.transactions - tally->transactions);
+    do {
+        got = recv(loop->fd, in.at, want, 0);
+        if (RR_UNLIKELY(got != request_bytes))
+            break;
+        advance(&in);
+        put = put_message(loop, loop->fd, out.at, response_bytes);
+        if (RR_UNLIKELY(put != response_bytes))
+            break;
+        advance(&out);
+    } while (++done < budget);
+    error = errno;
+
+    loop->in.at = in.at;
+    loop->out.at = out.at;
+    tally->transactions += done;
+    tally->recv_calls += done;
+    tally->bytes_received += done * request_bytes;
+    tally->send_calls += done;
+    tally->bytes_sent += done * response_bytes;
+    loop->poll_countdown -= done;
+    if (got != request_bytes)
+        return request_received(loop, got, error);
+    if (put != response_bytes) {
+        enum step step;
+
+        tally->recv_calls++;
+        tally->bytes_received += got;
+        loop->send_left = response_bytes;
+        step = response_sent(loop, put, error);
+        return step == BLOCKED ? GO : step;
+    }
+    if (tally->transactions == loop->spec.transactions)
+        return rr_finish(loop, RR_COUNT);
+    return rr_target_poll(loop);
+}
+
+enum step
+rr_target_step(struct rr_loop *loop)
+{
+    if (loop->send_left > 0) {
+        int64_t offset =
+            (loop->spec.response_bytes - loop->send_left) % loop->text_bytes;
+        enum step step;
+        ssize_t put;
+
+        if (must_pause(loop))
+            return rr_pause(loop);
+        put = put_message(loop, loop->fd, loop->out.at + offset,
+                          least(loop->send_left, loop->out.limit));
+        step = response_sent(loop, put, errno);
+        return step == BLOCKED ? rr_wait_for_room(loop, 0) : step;
+    }
+    if (loop->sifts_left > 0)
+        return sift_request(loop);
+    if (loop->small && loop->have == 0 && loop->started && loop->spec.pace_burst == 0)
+        return target_sprint(loop);
+    return receive_request(loop);
+}
+
+enum step
+rr_target_start(struct rr_loop *loop)
+{
+    if (loop->spec.datagram && rr_start_sifting(loop) < 0)
+        return rr_fail(loop, errno);
+    if (loop->spec.idle_end_ns > 0
+        && rr_set_timeout(loop->fd, loop->timeout,
+                          least(loop->spec.idle_end_ns, RR_TICK_NS))
+               < 0)
+        return rr_fail(loop, errno);
+    return GO;
+}

@@ -1,0 +1,184 @@
+"""One sender in the hands of a coordinator: prepare, report ready, wait for GO, measure.
+
+The coordinator speaks first; each ``kind`` it sends, and what comes back:
+
+============ ================================================ ==========================
+``hello``    nothing                                          ``hello``: who is here
+``time``     ``token``                                        ``time``: the clock here
+``prepare``  ``target``, ``port``, ``spec``, ``engine``, ...  ``ready``, or ``failed``
+``go``       ``at_ns`` on the clock here                      ``started``, ``interim`` ...,
+                                                              ``record``, or ``failed``
+``stop``     nothing                                          the ``record`` so far
+``quit``     nothing                                          the end of the stream
+============ ================================================ ==========================
+
+The clock is the monotonic one in ns. "Ready" means: the data connection stands, and the
+next thing on it is the first request. An agent that loses its coordinator (end of its
+input) stops what runs and ends: nothing is left behind on a machine that nobody watches.
+
+The main thread measures, a second one reads, so that ``time`` is answered at once and
+``stop`` arrives in the middle of a test.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+import time
+from typing import BinaryIO
+
+from xenrr import __version__
+from xenrr.errors import RemoteProtocolError, XenrrError
+from xenrr.results.record import InterimPoint, TestSpec, spec_from_plain
+from xenrr.session.frames import FrameReader, Message, encode_frame
+from xenrr.session.sender import Sender, open_sender
+
+__all__ = ["Agent"]
+
+READ_BYTES = 1 << 16
+# A coordinator that has seen "ready" says GO within this time or is gone.
+GO_LIMIT_S = 120.0
+# Sleeping is good to a timer tick; the rest is spun.
+SPIN_NS = 2_000_000
+
+
+class Agent:
+    """Serves one coordinator over a pair of streams.
+
+    Args:
+        input_stream: Unbuffered or not, read with ``read1`` semantics through its
+            descriptor.
+        output_stream: Likewise, written whole frame by whole frame.
+    """
+
+    def __init__(self, input_stream: BinaryIO, output_stream: BinaryIO) -> None:
+        self._input = input_stream.fileno()
+        self._output = output_stream.fileno()
+        self._writing = threading.Lock()
+        self._work: queue.Queue[Message] = queue.Queue()
+        self._go: queue.Queue[int | None] = queue.Queue()
+        self._sender: Sender | None = None
+        self._over = False
+
+    def serve(self) -> int:
+        """Serve until ``quit`` or the end of the input.
+
+        Returns:
+            0, or 1 when the coordinator sent what is no message.
+        """
+        reader = threading.Thread(target=self._read, name="xenrr-agent-reader", daemon=True)
+        reader.start()
+        code = 0
+        while True:
+            message = self._work.get()
+            kind = message["kind"]
+            if kind == "quit":
+                return code
+            if kind == "broken":
+                self._say("failed", code="protocol-remote", text=message["text"])
+                return 1
+            try:
+                self._measure(message)
+            except (XenrrError, OSError) as exc:
+                self._say("failed", code=getattr(exc, "code", "os"), text=str(exc))
+            except (KeyError, TypeError, ValueError) as exc:
+                self._say("failed", code="protocol-remote",
+                          text=f"a prepare message that makes no sense: {exc!r}")
+
+    def _measure(self, message: Message) -> None:
+        self._go = queue.Queue()
+        spec = spec_from_plain(message["spec"])
+        with open_sender(
+            str(message["target"]), int(message["port"]),
+            family=int(message.get("family", 0)), passphrase=message.get("passphrase"),
+            local_host=message.get("local_host"), engine=str(message.get("engine", "auto")),
+            timeout_s=float(message.get("timeout_s", 10.0)),
+        ) as sender:
+            self._sender = sender
+            try:
+                run = sender.run(spec, on_start=lambda: self._wait_for_go(spec),
+                                 on_interim=self._interim)
+            finally:
+                self._sender = None
+        self._say("record", run=run.to_plain())
+
+    def _wait_for_go(self, spec: TestSpec) -> None:
+        """Runs on the main thread between the connection and the first request."""
+        self._say("ready")
+        try:
+            at_ns = self._go.get(timeout=GO_LIMIT_S)
+        except queue.Empty:
+            raise RemoteProtocolError(f"no GO within {GO_LIMIT_S:g} s") from None
+        if at_ns is None:
+            raise RemoteProtocolError("called off before it began")
+        while (left_ns := at_ns - time.monotonic_ns()) > SPIN_NS:
+            time.sleep((left_ns - SPIN_NS) / 1e9)
+        while time.monotonic_ns() < at_ns:
+            pass
+        self._say("started", at_ns=time.monotonic_ns(), asked_ns=at_ns)
+
+    def _interim(self, point: InterimPoint) -> None:
+        self._say("interim", end_ns=point.end_ns, interval_ns=point.interval_ns,
+                  transactions=point.transactions, bytes=point.bytes, p50_ns=point.p50_ns,
+                  p99_ns=point.p99_ns, max_ns=point.max_ns)
+
+    def _read(self) -> None:
+        frames = FrameReader()
+        try:
+            while not self._over:
+                data = os.read(self._input, READ_BYTES)
+                if not data:
+                    break
+                for message in frames.feed(data):
+                    self._take(message)
+        except RemoteProtocolError as exc:
+            self._end("broken", str(exc))
+        except OSError:  # the pipe is gone, and so is the coordinator
+            self._end("quit")
+        else:
+            self._end("quit")
+
+    def _take(self, message: Message) -> None:
+        kind = message["kind"]
+        if kind == "time":
+            self._say("time", token=message.get("token"), now_ns=time.monotonic_ns())
+        elif kind == "hello":
+            self._hello()
+        elif kind == "prepare":
+            self._work.put(message)
+        elif kind == "go":
+            self._go.put(int(message["at_ns"]))
+        elif kind == "stop":
+            self._stop()
+        elif kind == "quit":
+            self._end("quit")
+        else:
+            raise RemoteProtocolError(f"a message of kind {kind!r}")
+
+    def _hello(self) -> None:
+        from xenrr.results.hostfacts import collect_host_facts
+
+        self._say("hello", xenrr=__version__, python=sys.version.split()[0], pid=os.getpid(),
+                  now_ns=time.monotonic_ns(), host=collect_host_facts())
+
+    def _stop(self) -> None:
+        self._go.put(None)
+        sender = self._sender
+        if sender is not None:
+            sender.stop()
+
+    def _end(self, kind: str, text: str = "") -> None:
+        self._over = True
+        self._stop()
+        self._work.put({"kind": kind, "text": text})
+
+    def _say(self, kind: str, **fields: object) -> None:
+        data = memoryview(encode_frame(kind, **fields))
+        try:
+            with self._writing:
+                while data:
+                    data = data[os.write(self._output, data):]
+        except OSError:  # nobody listens any more; the reader sees the same and ends us
+            return
