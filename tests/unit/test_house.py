@@ -45,7 +45,7 @@ def test_every_error_code_is_explained():
 
 
 @pytest.mark.parametrize(("page", "helps"), [
-    ("client.md", ("CLIENT", "CLIENT_TEST")), ("server.md", ("SERVER",))])
+    ("client.md", ("CLIENT", "CLIENT_TEST", "CLIENT_CLASSIC")), ("server.md", ("SERVER",))])
 def test_the_reference_has_every_option_of_the_help(page, helps):
     from xenrr.netperf import usage
 

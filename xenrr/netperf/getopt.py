@@ -90,7 +90,11 @@ class Scanner:
         name, equals, attached = word.partition("=")
         kind = self._names.get(name)
         if kind is None:
-            return Mistake(f"{self._program}: unrecognized option '--{name}'", True)
+            from difflib import get_close_matches  # only once somebody has mistyped
+
+            near = get_close_matches(name, list(self._names), 1, 0.5)
+            meant = f"\n{self._program}: did you mean --{near[0]}?" if near else ""
+            return Mistake(f"{self._program}: unrecognized option '--{name}'{meant}", True)
         if equals and kind == FLAG:
             return Mistake(f"{self._program}: option '--{name}' doesn't allow an argument",
                            True)

@@ -8,15 +8,30 @@ Source: runs of Debian's netperf 2.7.0-0.1 against real and broken servers.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
 from xenrr.errors import ConnectionLost, PeerRefused, RemoteProtocolError
 from xenrr.netperf.ending import CODE_FAILED, CODE_LOST, Ending
 
-__all__ = ["FAMILY_NAMES", "connection_lost", "no_connection", "no_data_address",
-           "no_data_connection", "no_selector_file", "no_server", "not_netperf",
-           "remote_error", "too_long", "unknown_host", "unknown_test"]
+__all__ = [
+    "FAMILY_NAMES",
+    "bad_mask",
+    "connection_lost",
+    "no_connection",
+    "no_data_address",
+    "no_data_connection",
+    "no_fill_file",
+    "no_protocol",
+    "no_selector_file",
+    "no_server",
+    "not_netperf",
+    "remote_error",
+    "too_long",
+    "unknown_host",
+    "unknown_test",
+]
 
 FAMILY_NAMES = {socket.AF_UNSPEC: "AF_UNSPEC", socket.AF_INET: "AF_INET",
                 socket.AF_INET6: "AF_INET6"}
@@ -64,6 +79,36 @@ def unknown_test(name: str, meant: str | None) -> Ending:
         f"The test you requested ({name}) is unknown to this netperf.\n"
         "Please verify that you have the correct test name, \n"
         "and that test family has been compiled into this netperf.\n", hint)
+
+
+def bad_mask(bits: int) -> Ending:
+    """A mask behind an address is longer than the address."""
+    return Ending(CODE_LOST, f"Mask length must be between 0 and {bits} inclusive for "
+                             "AF_INET\n")
+
+
+# What Linux without these protocols answers: errno, type of the socket, number of the protocol.
+UNSUPPORTED = {"sctp": (errno.EPROTONOSUPPORT, "SOCK_STREAM", "IPPROTO_SCTP"),
+               "dccp": (errno.ESOCKTNOSUPPORT, "SOCK_DCCP", "IPPROTO_DCCP")}
+
+
+def no_protocol(name: str, family: int) -> Ending:
+    """A protocol of -T that netperf knows; netserver refuses UDP-Lite, the kernel the rest."""
+    if name not in UNSUPPORTED:
+        return Ending(CODE_LOST, f"netperf: remote error {errno.EOPNOTSUPP}",
+                      f"{os.strerror(errno.EOPNOTSUPP)}\n")
+    number, type_name, protocol = UNSUPPORTED[name]
+    return Ending(CODE_FAILED, f"netperf: create_data_socket: socket: errno {number} fam "
+                               f"{FAMILY_NAMES[socket.AddressFamily(family)]} type {type_name} "
+                               f"prot {protocol} errmsg {os.strerror(number)}\n")
+
+
+def no_fill_file(why: OSError, sendfile: bool) -> Ending:
+    """The file of -F cannot be read; netperf crashes after saying so, with exit code 139."""
+    if sendfile:
+        return Ending(CODE_FAILED, err="alloc_sendfile_buf_ring: Could not open requested "
+                                       f"file: {why.strerror or why}\n")
+    return Ending(CODE_FAILED, f"Could not open requested fill file: {why.strerror or why}\n")
 
 
 def no_selector_file(name: str, number: int) -> Ending:

@@ -6,16 +6,25 @@ gives netperf's messages before anything was sent.
 
 from __future__ import annotations
 
+import os
 import socket
 
 from xenrr.errors import SpecError
-from xenrr.netperf.messages import FAMILY_NAMES, no_connection, no_data_address, unknown_host
+from xenrr.netperf.messages import (
+    FAMILY_NAMES,
+    bad_mask,
+    no_connection,
+    no_data_address,
+    unknown_host,
+)
 from xenrr.netperf.options import ClientOptions
 from xenrr.session.sockets import family_of
 
 __all__ = ["ControlEnds", "DataEnds"]
 
 ANY_SHOWN = {socket.AF_INET6: "::0"}
+# Services a test without a control connection talks to: a minimal guest has no list of them.
+SERVICES = {"echo": "7", "discard": "9", "chargen": "19"}
 Resolved = tuple[socket.AddressFamily, str, int]
 
 
@@ -87,6 +96,47 @@ class DataEnds:
         _, self.local_address, self.local_port = _data_end(
             self.local_host, options.local_data_port, self.family)
         self.asked_local_family = family_of(options.data_local_family)
+        self._remote_mask = options.data_mask
+        self._local_mask = options.data_local_mask
+
+    def random_hosts(self) -> dict[str, str]:
+        """Addresses for one iteration where a mask asks for random ones.
+
+        Returns:
+            Changes to the fields of a ``TestSpec``.
+
+        Raises:
+            Ending: A mask is longer than an address.
+        """
+        changes = {}
+        if self._local_mask:
+            changes["data_local_host"] = random_address(self.local_address, self.family,
+                                                        self._local_mask)
+        if self._remote_mask:
+            changes["data_host"] = random_address(self.remote_address, self.family,
+                                                  self._remote_mask)
+        return changes
+
+
+def random_address(address: str, family: int, mask: int) -> str:
+    """An address whose first ``mask`` bits are those of another and the rest random.
+
+    Raises:
+        Ending: The family has no so many bits.
+
+    Source: netperf 2.7.0 src/netlib.c, random_ip_address(): no IPv4 address that ends in 255.
+    """
+    packed = socket.inet_pton(family, address)
+    bits = 8 * len(packed)
+    if not 0 <= mask <= bits:
+        raise bad_mask(bits)
+    free = (1 << (bits - mask)) - 1
+    fixed = int.from_bytes(packed, "big") & ~free
+    while True:
+        chosen = fixed | (int.from_bytes(os.urandom(len(packed)), "big") & free)
+        # A whole network that ends in 255 has no other to offer.
+        if family != socket.AF_INET or chosen & 0xFF != 0xFF or free < 0xFF:
+            return socket.inet_ntop(family, chosen.to_bytes(len(packed), "big"))
 
 
 def _data_end(host: str, port: str, family: int) -> Resolved:
@@ -94,7 +144,7 @@ def _data_end(host: str, port: str, family: int) -> Resolved:
         # The C library takes it modulo 65536, and the test would go somewhere else.
         raise SpecError(f"a port has to lie between 0 and 65535, got {port}")
     try:
-        return _resolve(host, port, family)
+        return _resolve(host, SERVICES.get(port, port), family)
     except socket.gaierror as exc:
         raise no_data_address(host, port, family, exc) from None
 

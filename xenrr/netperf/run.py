@@ -7,11 +7,12 @@ then the connection, then the test's name, then the header line, then the test i
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 
 from xenrr.errors import ConnectionLost, PeerRefused, RemoteProtocolError, SpecError
 from xenrr.netperf import messages
-from xenrr.netperf.banner import TITLES, banner
+from xenrr.netperf.banner import banner
 from xenrr.netperf.command import write_err, write_out
 from xenrr.netperf.ending import CODE_FAILED, not_yet
 from xenrr.netperf.interim import InterimPrinter
@@ -22,6 +23,7 @@ from xenrr.netperf.options import TABLE, ClientOptions
 from xenrr.netperf.outcome import Outcome
 from xenrr.netperf.report import results_text
 from xenrr.netperf.selectors import Selection, read_selection, unknown_text
+from xenrr.netperf.tcp_info_text import tcp_info_text
 from xenrr.results.record import InterimPoint, Run, TestSpec
 from xenrr.units import MAX_DATAGRAM_BYTES
 
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run_client"]
 
-# Tests of netperf 2.7.0 (Debian's build) that xenrr does not have.
+TESTS = ("TCP_RR", "UDP_RR")
+# Tests of netperf 2.7.0 (Debian's build) that the session does not have yet.
 LATER_TESTS = ("TCP_STREAM", "TCP_MAERTS", "TCP_SENDFILE", "TCP_MSS", "TCP_CRR", "TCP_CC",
                "UDP_STREAM", "OMNI", "UUID", "LOC_CPU", "REM_CPU")
 
@@ -51,11 +54,11 @@ def run_client(options: ClientOptions) -> int:
     write_err("".join(options.remarks))
     _talk(options, "".join(options.notices))
     if options.test in LATER_TESTS:
-        raise not_yet(f"the test {options.test}", f"; there are -t {' and -t '.join(TITLES)}")
+        raise not_yet(f"the test {options.test}", f"; there are -t {' and -t '.join(TESTS)}")
     selection = _selection(options)
     with Interrupts() as interrupts:
         control = ControlEnds(options)
-        if options.test not in TITLES:
+        if options.test not in TESTS:
             with _open(options, control):
                 raise messages.unknown_test(options.test_typed, _meant(options.test))
         ends = DataEnds(options, control)
@@ -132,6 +135,8 @@ def _iterations(options: ClientOptions, spec: TestSpec, sender: Sender,
         run = sender.run(spec, on_start=lambda: interrupts.running(sender.stop),
                          on_interim=_interim_writer(options, printer))
         runs.append(run)
+        if "DUMP_TCP_INFO" in os.environ and not options.is_classic:
+            write_err(tcp_info_text(run.tcp_info))
         if spec.interim_s:
             _talk(options, printer.last_lines(run))
         if options.json:
@@ -164,5 +169,5 @@ def _ending_of(exc: ConnectionLost | RemoteProtocolError, control: ControlEnds) 
 def _meant(name: str) -> str | None:
     from difflib import get_close_matches  # only needed once somebody has mistyped
 
-    near = get_close_matches(name, (*TITLES, *LATER_TESTS), 1, 0.6)
+    near = get_close_matches(name, (*TESTS, *LATER_TESTS), 1, 0.6)
     return near[0] if near else None

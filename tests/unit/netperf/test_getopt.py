@@ -39,6 +39,7 @@ def scan(line):
         ("json", None), ("engine", "pure"), ("engine", "hot"), ("percentiles", None)]),
     ("--percentiles 50,99 --percentiles -D", [
         ("percentiles", "50,99"), ("percentiles", None), ("D", None)]),
+    ("--jsn", ["netperf: unrecognized option '--jsn'\nnetperf: did you mean --json?"]),
     ("--foo --json=1 --engine", [
         "netperf: unrecognized option '--foo'",
         "netperf: option '--json' doesn't allow an argument",

@@ -8,7 +8,7 @@ import pytest
 
 from xenrr.errors import SpecError
 from xenrr.netperf.ending import Ending
-from xenrr.netperf.names import ControlEnds, DataEnds
+from xenrr.netperf.names import ControlEnds, DataEnds, random_address
 from xenrr.netperf.options import parse_client
 
 NOT_FOUND = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -89,3 +89,35 @@ def test_data_addresses():
             both.local_port_text) == ("::0", "::1", 5, 6, "5")
     assert ends("-H 127.0.0.1 -- -4").asked_local_family == socket.AF_INET
     assert ends("-4 -H 127.0.0.1").asked_local_family == socket.AF_UNSPEC
+
+
+def test_random_hosts():
+    both = ends("-t TCP_RR -H 127.0.0.1 -- -H 127.1.0.0/16 -L 127.0.0.0/24")
+    assert both.remote_host == "127.1.0.0"
+    hosts = [both.random_hosts() for _ in range(8)]
+    assert all(each["data_host"].startswith("127.1.") for each in hosts)
+    assert all(each["data_local_host"].startswith("127.0.0.") for each in hosts)
+    assert len({each["data_host"] for each in hosts}) > 1
+    assert ends("-t TCP_RR -H 127.0.0.1").random_hosts() == {}
+
+
+@pytest.mark.parametrize(("address", "family", "mask", "start"), [
+    ("10.1.2.3", socket.AF_INET, 32, "10.1.2.3"), ("10.1.2.255", socket.AF_INET, 32, "10.1.2."),
+    ("fe80::1", socket.AF_INET6, 128, "fe80::1"), ("fe80::1", socket.AF_INET6, 64, "fe80::")])
+def test_random_addresses_keep_their_network(address, family, mask, start):
+    assert random_address(address, family, mask).startswith(start)
+
+
+def test_no_address_that_ends_in_255():
+    assert not any(random_address("127.0.0.0", socket.AF_INET, 24).endswith(".255")
+                   for _ in range(2000))
+
+
+@pytest.mark.parametrize(("family", "address", "mask", "bits"), [
+    (socket.AF_INET, "127.0.0.0", 33, 32), (socket.AF_INET, "127.0.0.0", -1, 32),
+    (socket.AF_INET6, "::1", 129, 128)])
+def test_masks_longer_than_the_address(family, address, mask, bits):
+    with pytest.raises(Ending) as caught:
+        random_address(address, family, mask)
+    assert (caught.value.exit_code, caught.value.out) == (
+        255, f"Mask length must be between 0 and {bits} inclusive for AF_INET\n")

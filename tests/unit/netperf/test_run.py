@@ -28,8 +28,8 @@ def test_a_plain_run(netperf, records):
 
 
 def test_remarks_and_notices_come_first(netperf):
-    said = netperf(f"{RR} -w 5 -v 0 -P 0 -- -x")
-    assert said.out == "Packet rate control is not compiled in.\n72016.00 \n"
+    said = netperf(f"{RR} -k 5 -v 0 -P 0 -- -x")
+    assert said.out == "I don't know how to get dirty.\n72016.00 \n"
     assert (said.code, said.err) == (0, "netperf: invalid option -- 'x'\n")
 
 
@@ -220,3 +220,11 @@ def test_a_name_server_that_is_down(netperf, monkeypatch):
     said = netperf("-H somewhere -t TCP_RR")
     assert said.code == 255
     assert "getaddrinfo returned -3 Temporary failure in name resolution" in said.out
+
+
+def test_tcp_info_goes_to_stderr_when_the_environment_asks(netperf, records, monkeypatch):
+    sender = records.FakeSender(records.run(tcp_info={"tcpi_rto": 204000}))
+    assert netperf(f"{RR} -P 0 -v 0", sender).err == ""
+    monkeypatch.setenv("DUMP_TCP_INFO", "1")
+    assert netperf(f"{RR} -P 0 -v 0", sender).err.startswith("tcpi_rto 204000 tcpi_ato 0 ")
+    assert netperf(f"{RR} -P 0 -v 0").err == ""
