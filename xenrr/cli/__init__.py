@@ -16,6 +16,7 @@ from xenrr import __version__
 from xenrr.cli.compare import CompareCommand
 from xenrr.cli.demo import DemoCommand
 from xenrr.cli.run import RunCommand
+from xenrr.cli.shims import InstallShimsCommand
 from xenrr.cli.show import ShowCommand
 from xenrr.errors import CommandError, RemoteProtocolError, SpecError, XenrrError
 
@@ -42,7 +43,7 @@ class Command(Protocol):
 
 
 COMMANDS: tuple[Command, ...] = (DemoCommand(), RunCommand(), ShowCommand(),
-                                  CompareCommand())
+                                  CompareCommand(), InstallShimsCommand())
 
 
 def make_parser() -> ArgumentParser:
