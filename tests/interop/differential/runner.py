@@ -1,0 +1,155 @@
+"""Runs a command line on netperf and on xenrr, against either server.
+
+Everything is bounded: each program by ``LIMIT_S``, what it prints by memory that a test run
+has, and a client that does not end is killed and says so in its exit code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from interop.differential.cases import FILES, Case
+from interop.differential.shape import Shown, tidy
+from peers import clean_environment, find_program, free_port
+
+LIMIT_S = 40.0
+INTERRUPT_AFTER_S = 1.2
+TIMED_OUT = -1000
+REAL, OURS = "netperf", "xenrr"
+PAIRINGS = ((REAL, REAL), (OURS, OURS), (REAL, OURS), (OURS, REAL))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What cases are run with.
+
+    Attributes:
+        shims: Folder of the ``netperf`` and ``netserver`` that are xenrr.
+        files: Folder with the files that cases name.
+        ports: Control port of each server by the name of its maker.
+        sink: Port on 127.0.0.1 that takes bytes and datagrams and answers nothing.
+        echo: Port on 127.0.0.1 that sends back what it gets.
+    """
+
+    shims: Path
+    files: Path
+    ports: Mapping[str, int]
+    sink: int
+    echo: int
+
+
+def program_of(maker: str, name: str, stage: Stage) -> str:
+    if maker == OURS:
+        return str(stage.shims / name)
+    found = find_program(name)
+    assert found is not None
+    return found
+
+
+def run_pairings(case: Case, stage: Stage) -> dict[tuple[str, str], Shown]:
+    """Run a case in every pairing of client and server, all at the same time."""
+    pairings = [pair for pair in PAIRINGS if case.program == "netperf" or pair[0] == pair[1]]
+    with ThreadPoolExecutor(len(pairings)) as pool:
+        return dict(zip(pairings, pool.map(lambda pair: run(case, stage, *pair), pairings)))
+
+
+def run(case: Case, stage: Stage, client: str, server: str) -> Shown:
+    """One run of a case."""
+    data, data2 = free_port("127.0.0.2"), free_port("127.0.0.2")
+    names = {"port": stage.ports[server], "data": data, "data2": data2, "dir": stage.files,
+             "sink": stage.sink, "echo": stage.echo}
+    words = shlex.split(case.line.format(**names))
+    if not case.bare and case.program == "netperf":
+        words = ["-H", case.host, "-p", str(stage.ports[server]), *words]
+    program = program_of(client, case.program, stage)
+    environment = clean_environment(**dict(case.environment))
+    # argv[0] is in some of the messages, so both are called by the bare name.
+    with subprocess.Popen([case.program, *words], executable=program,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, errors="replace",
+                          cwd=stage.files, env=environment) as process:
+        if case.interrupt is not None:
+            time.sleep(INTERRUPT_AFTER_S)
+            process.send_signal(case.interrupt)
+        try:
+            out, err = process.communicate(timeout=LIMIT_S)
+            code = process.returncode
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            code = TIMED_OUT
+    replace = [(str(names[name]), name.upper()) for name in ("port", "data", "data2", "dir",
+                                                             "sink", "echo")]
+    return Shown(tidy(out, replace), tidy(err, replace), code)
+
+
+def write_files(folder: Path) -> None:
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+
+
+@contextlib.contextmanager
+def running_far_end(echo: bool) -> Iterator[int]:
+    """A TCP and UDP server on one port of 127.0.0.1, for tests without a control connection.
+
+    Args:
+        echo: Whether it sends back what it gets.
+
+    Yields:
+        The port.
+    """
+    port = free_port()
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", port)) as listener, \
+            socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind(("127.0.0.1", port))
+        listener.settimeout(0.1)
+        datagrams.settimeout(0.1)
+
+        def accept() -> None:
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError, socket.timeout):
+                    connection, _ = listener.accept()
+                    threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+        def serve(connection: socket.socket) -> None:
+            with connection, contextlib.suppress(OSError):
+                connection.settimeout(LIMIT_S)
+                while chunk := connection.recv(1 << 18):
+                    if echo:
+                        connection.sendall(chunk)
+
+        def answer() -> None:
+            while not stop.is_set():
+                with contextlib.suppress(OSError):
+                    chunk, peer = datagrams.recvfrom(1 << 16)
+                    if echo:
+                        datagrams.sendto(chunk, peer)
+
+        threads = [threading.Thread(target=target) for target in (accept, answer)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield port
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+
+def install_shims(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "xenrr", "install-shims", str(folder)],
+                          capture_output=True, text=True, env=clean_environment(), timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert os.access(folder / "netperf", os.X_OK)
