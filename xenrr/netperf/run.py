@@ -135,8 +135,8 @@ def _iterations(options: ClientOptions, spec: TestSpec, sender: Sender,
         run = sender.run(spec, on_start=lambda: interrupts.running(sender.stop),
                          on_interim=_interim_writer(options, printer))
         runs.append(run)
-        if "DUMP_TCP_INFO" in os.environ and not options.is_classic:
-            write_err(tcp_info_text(run.tcp_info))
+        if "DUMP_TCP_INFO" in os.environ:
+            write_err(tcp_info_text(run))
         if spec.interim_s:
             _talk(options, printer.last_lines(run))
         if options.json:
