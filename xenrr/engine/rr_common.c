@@ -354,7 +354,7 @@ rr_target_poll(struct rr_loop *loop)
 {
     if (loop->poll_countdown > 0)
         return GO;
-    loop->poll_countdown = RR_TARGET_POLL;
+    loop->poll_countdown = loop->poll_every;
     if (rr_stop_asked(loop))
         return rr_finish(loop, RR_STOPPED);
     return loop->spec.return_at_ticks ? INTERRUPTED : GO;

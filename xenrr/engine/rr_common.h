@@ -123,6 +123,7 @@ struct rr_loop {
     int64_t last_heard;
     int64_t quiet_since;
     int64_t quiet_mark;
+    int64_t poll_every; /* a target polls the stop descriptor so seldom */
     int64_t poll_countdown;
 
     /* UDP: the queue may hold strangers' datagrams. */
@@ -336,6 +337,8 @@ rr_connector_step(struct rr_loop *loop);
 /* Give the open connection its timeouts. */
 int
 rr_limit_connection(struct rr_loop *loop);
+enum step
+rr_acceptor_start(struct rr_loop *loop);
 enum step
 rr_acceptor_step(struct rr_loop *loop);
 enum step

@@ -1,7 +1,7 @@
 /* A connection for every transaction, both ends.
  *
- * The order of calls is netperf's TCP_CRR: socket, options, SO_REUSEADDR, bind, connect,
- * send, recv, recv until the end of file, close; and accept, recv, send, close. A step is
+ * The order of calls is netperf's TCP_CRR: socket, options, bind, connect, send, recv, recv
+ * until the end of file, close; and accept, recv, send, close. A step is
  * one call and goes on to the next stage; the only clock read of a transaction is the one
  * that ends it and begins the next.
  *
@@ -21,6 +21,8 @@
 
 /* Between two attempts to connect to a port where nobody listens. */
 #define REFUSED_PAUSE_NS 1000000
+/* A target polls the stop descriptor once in so many connections. */
+#define CONNECTIONS_PER_LOOK 32
 /* A range of taken ports is gone through in a moment, but not in no time. */
 #define PORTS_PER_LOOK 64
 
@@ -51,10 +53,11 @@ rr_limit_connection(struct rr_loop *loop)
 static int
 prepare_connection(struct rr_loop *loop)
 {
-    const int on = 1;
     int i;
 
 #if defined(RR_NOSIGPIPE_OPTION)
+    const int on = 1;
+
     if (setsockopt(loop->connection, SOL_SOCKET, RR_NOSIGPIPE_OPTION, &on, sizeof on)
         < 0)
         return -1;
@@ -74,8 +77,6 @@ prepare_connection(struct rr_loop *loop)
     if (loop->spec.high_port > 0) {
         struct sockaddr_in name;
 
-        if (setsockopt(loop->connection, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
-            return -1;
         /* The port lies at the same place in IPv6's. */
         memcpy(&name, &loop->source.name, sizeof name);
         name.sin_port = htons((uint16_t) loop->port);
@@ -153,6 +154,11 @@ open_connection(struct rr_loop *loop)
         loop->has_stamp = 1;
     }
     loop->now_fresh = 0;
+    if (!loop->begun) {
+        loop->begun = 1;
+        loop->tally.requests_sent++;
+        loop->tally.in_flight = 1;
+    }
     loop->connection = socket(loop->destination.name.ss_family, RR_STREAM_SOCKET, 0);
     if (loop->connection < 0)
         return rr_fail(loop, errno);
@@ -160,11 +166,6 @@ open_connection(struct rr_loop *loop)
         error = errno;
         return error == EADDRINUSE && loop->spec.high_port > 0 ? pass_over(loop)
                                                                : rr_fail(loop, error);
-    }
-    if (!loop->begun) {
-        loop->begun = 1;
-        loop->tally.requests_sent++;
-        loop->tally.in_flight = 1;
     }
     if (connect(loop->connection, (const struct sockaddr *) &loop->destination.name,
                 loop->destination.length)
@@ -220,15 +221,13 @@ finish_connecting(struct rr_loop *loop)
 static enum step
 send_on_connection(struct rr_loop *loop)
 {
-    int64_t sent = loop->spec.request_bytes - loop->send_left;
     ssize_t put;
 
     if (loop->send_left == 0) {
         loop->stage = RESPONSE;
         return GO;
     }
-    put = put_message(loop, loop->connection, loop->out.at + sent % loop->text_bytes,
-                      least(loop->send_left, loop->out.limit));
+    put = put_rest(loop, loop->connection, loop->spec.request_bytes);
     if (put < 0) {
         enum step step;
 
@@ -306,11 +305,16 @@ receive_end(struct rr_loop *loop)
 {
     ssize_t got = recv(loop->connection, loop->in.at, (size_t) loop->in.limit, 0);
 
-    /* A close with something unread is a reset: an end all the same. */
-    if (got == 0 || (got < 0 && errno == ECONNRESET))
+    if (got == 0)
         return connection_done(loop);
-    if (got < 0 && !rr_would_block(errno))
+    if (got > 0) {
+        /* More than was asked for. */
+        loop->tally.recv_calls++;
+        loop->tally.bytes_received += got;
+        loop->have += got;
+    } else if (!rr_would_block(errno)) {
         return rr_fail(loop, errno);
+    }
     loop->now = rr_clock_ns();
     return tick_if_due(loop);
 }
@@ -494,13 +498,10 @@ serve_request(struct rr_loop *loop)
 static enum step
 serve_response(struct rr_loop *loop)
 {
-    int64_t sent = loop->spec.response_bytes - loop->send_left;
     ssize_t put;
 
     if (loop->send_left > 0) {
-        put =
-            put_message(loop, loop->connection, loop->out.at + sent % loop->text_bytes,
-                        least(loop->send_left, loop->out.limit));
+        put = put_rest(loop, loop->connection, loop->spec.response_bytes);
         if (put < 0)
             return accepted_stuck(loop, put, errno, 1);
         loop->tally.send_calls++;
@@ -531,6 +532,13 @@ serve_end(struct rr_loop *loop)
         return accepted_stuck(loop, got, errno, 0);
     loop->poll_countdown--;
     return rr_target_poll(loop);
+}
+
+enum step
+rr_acceptor_start(struct rr_loop *loop)
+{
+    loop->poll_every = loop->poll_countdown = CONNECTIONS_PER_LOOK;
+    return GO;
 }
 
 enum step

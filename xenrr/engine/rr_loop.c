@@ -281,7 +281,7 @@ start(struct rr_loop *loop)
 
     switch (loop->spec.kind) {
     case RR_CONNECTIONS:
-        return sender ? rr_connector_start(loop) : GO;
+        return sender ? rr_connector_start(loop) : rr_acceptor_start(loop);
     case RR_STREAM:
         return rr_stream_start(loop);
     default:
@@ -330,7 +330,7 @@ rr_open(const void *packed, size_t packed_bytes, uint64_t *counts)
     loop->span_min = loop->all_min = INT64_MAX;
     loop->span_max = loop->all_max = -1;
     loop->quiet_mark = -1;
-    loop->poll_countdown = RR_TARGET_POLL;
+    loop->poll_every = loop->poll_countdown = RR_TARGET_POLL;
     choose_step(loop);
     if (open_buffers(loop, fill) < 0)
         goto failed;

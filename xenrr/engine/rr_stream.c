@@ -23,12 +23,12 @@ rr_stream_start(struct rr_loop *loop)
         return rr_fail(loop, errno);
     step = rr_start_clock(loop);
     loop->stamp = loop->now;
-    if (!loop->spec.sends && loop->spec.duration_ns == 0) {
-        /* The time of a receiver that has no end of its own begins with the first data. */
+    if (!loop->spec.sends) {
+        /* The time of a receiver begins with the first data; its deadline does not wait. */
         loop->started = 0;
         loop->tally.started_ns = 0;
         loop->next_interim = INT64_MAX;
-        loop->due = loop->next_tick;
+        loop->due = least(loop->next_tick, loop->deadline);
     }
     return step;
 }
@@ -77,39 +77,9 @@ pause_stream(struct rr_loop *loop)
 
 /* ---- sender ---- */
 
-static ssize_t
-send_from_file(struct rr_loop *loop, int64_t bytes)
-{
-    int64_t left = loop->spec.file_bytes - loop->file_at;
-    off_t at = (off_t) loop->file_at;
-    ssize_t put;
-
-    bytes = least(bytes, left);
-#if defined(RR_HAVE_SENDFILE)
-    put = sendfile(loop->fd, (int) loop->spec.file_fd, &at, (size_t) bytes);
-#else
-    put = pread((int) loop->spec.file_fd, loop->out.at, (size_t) bytes, at);
-    if (put > 0)
-        put = send(loop->fd, loop->out.at, (size_t) put, RR_WAIT_FLAGS);
-#endif
-    if (put == 0) {
-        /* The file has become shorter. */
-        errno = EIO;
-        return -1;
-    }
-    if (put > 0) {
-        loop->file_at += put;
-        if (loop->file_at >= loop->spec.file_bytes)
-            loop->file_at = 0;
-    }
-    return put;
-}
-
 static inline ssize_t
 send_block(struct rr_loop *loop, const char *from, int64_t bytes)
 {
-    if (RR_UNLIKELY(loop->spec.file_fd >= 0))
-        return send_from_file(loop, bytes);
     if (RR_UNLIKELY(loop->spec.plain_write))
         return write(loop->fd, from, (size_t) bytes);
     return send(loop->fd, from, (size_t) bytes, RR_WAIT_FLAGS);
@@ -135,17 +105,17 @@ not_sent(struct rr_loop *loop, int error)
     return tick_if_due(loop);
 }
 
-/* One call that moved something, but not a whole block. */
+/* A call has moved something; if it was not a whole block, the rest is still to go. */
 static enum step
-sent_in_part(struct rr_loop *loop, ssize_t put, int64_t block)
+sent(struct rr_loop *loop, ssize_t put, int64_t left)
 {
+    loop->now = rr_clock_ns();
     loop->tally.send_calls++;
     loop->tally.bytes_sent += put;
     record(loop, loop->now - loop->stamp);
     loop->stamp = loop->now;
-    count_unit(loop);
-    loop->send_left = block - put;
-    if (loop->send_left == 0) {
+    loop->send_left = left;
+    if (left == 0) {
         advance(&loop->out);
         if (blocks_left(loop) <= 0)
             return rr_finish(loop, RR_COUNT);
@@ -153,19 +123,46 @@ sent_in_part(struct rr_loop *loop, ssize_t put, int64_t block)
     return after_call(loop);
 }
 
+/* Whatever there is up to the end of the file is a block. */
 static enum step
-send_one(struct rr_loop *loop)
+send_from_file(struct rr_loop *loop)
 {
-    int64_t block = loop->send_left > 0 ? loop->send_left : loop->spec.block_bytes;
+    int64_t left = loop->spec.file_bytes - loop->file_at;
+    size_t bytes = (size_t) least(loop->spec.block_bytes, left);
+    off_t at = (off_t) loop->file_at;
     ssize_t put;
 
-    if (must_pause(loop))
-        return pause_stream(loop);
-    put = send_block(loop, loop->out.at + (loop->spec.block_bytes - block), block);
+#if defined(RR_HAVE_SENDFILE)
+    put = sendfile(loop->fd, (int) loop->spec.file_fd, &at, bytes);
+#else
+    put = pread((int) loop->spec.file_fd, loop->out.at, bytes, at);
+    if (put > 0)
+        put = send(loop->fd, loop->out.at, (size_t) put, RR_WAIT_FLAGS);
+#endif
     if (put < 0)
         return not_sent(loop, errno);
-    loop->now = rr_clock_ns();
-    return sent_in_part(loop, put, block);
+    if (put == 0) {
+        /* The file has become shorter. */
+        if (loop->file_at == 0)
+            return rr_fail(loop, EIO);
+        loop->file_at = 0;
+        loop->now = rr_clock_ns();
+        return tick_if_due(loop);
+    }
+    loop->file_at += put;
+    if (loop->file_at >= loop->spec.file_bytes)
+        loop->file_at = 0;
+    count_unit(loop);
+    return sent(loop, put, 0);
+}
+
+static enum step
+send_rest(struct rr_loop *loop)
+{
+    int64_t done = loop->spec.block_bytes - loop->send_left;
+    ssize_t put = send_block(loop, loop->out.at + done, loop->send_left);
+
+    return put < 0 ? not_sent(loop, errno) : sent(loop, put, loop->send_left - put);
 }
 
 enum step
@@ -180,8 +177,14 @@ rr_stream_out_step(struct rr_loop *loop)
     ssize_t put;
     int error;
 
-    if (loop->send_left > 0 || loop->spec.pace_burst > 0)
-        return send_one(loop);
+    if (loop->send_left > 0)
+        return send_rest(loop);
+    if (must_pause(loop))
+        return pause_stream(loop);
+    if (loop->spec.file_fd >= 0)
+        return send_from_file(loop);
+    if (loop->spec.pace_burst > 0)
+        budget = least(budget, 1);
     last = now = loop->stamp;
     do {
         put = send_block(loop, out.at, block);
@@ -199,14 +202,15 @@ rr_stream_out_step(struct rr_loop *loop)
     tally->send_calls += done;
     tally->bytes_sent += done * block;
     loop->stamp = last;
+    loop->pace_left -= done;
     if (put < 0)
         return not_sent(loop, error);
     if (put != block) {
-        loop->now = rr_clock_ns();
-        return sent_in_part(loop, put, block);
+        count_unit(loop);
+        return sent(loop, put, block - put);
     }
     loop->now = now;
-    return done == budget ? rr_finish(loop, RR_COUNT) : after_call(loop);
+    return blocks_left(loop) <= 0 ? rr_finish(loop, RR_COUNT) : after_call(loop);
 }
 
 /* ---- receiver ---- */
@@ -264,7 +268,7 @@ received(struct rr_loop *loop, ssize_t got)
     if (!loop->started)
         first_received(loop);
     loop->tally.recv_calls++;
-    loop->tally.bytes_received += got;
+    loop->tally.bytes_received += least(got, spec->block_bytes);
     record(loop, loop->now - loop->stamp);
     loop->stamp = loop->now;
     count_unit(loop);
@@ -323,6 +327,8 @@ rr_stream_in_step(struct rr_loop *loop)
         advance(&in);
         record(loop, now - last);
         last = now;
+        if (RR_UNLIKELY(got > (ssize_t) block)) /* a datagram that was discarded */
+            got = (ssize_t) block;
         bytes += got;
         done++;
     } while (now < due && bytes < limit);

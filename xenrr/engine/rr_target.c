@@ -161,15 +161,12 @@ enum step
 rr_target_step(struct rr_loop *loop)
 {
     if (loop->send_left > 0) {
-        int64_t offset =
-            (loop->spec.response_bytes - loop->send_left) % loop->text_bytes;
         enum step step;
         ssize_t put;
 
         if (must_pause(loop))
             return rr_pause(loop);
-        put = put_message(loop, loop->fd, loop->out.at + offset,
-                          least(loop->send_left, loop->out.limit));
+        put = put_rest(loop, loop->fd, loop->spec.response_bytes);
         step = response_sent(loop, put, errno);
         return step == BLOCKED ? rr_wait_for_room(loop, 0) : step;
     }
