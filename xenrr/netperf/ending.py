@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xenrr.errors import CommandError
 
-__all__ = ["CODE_FAILED", "CODE_LOST", "Ending", "bad_level", "not_yet"]
+__all__ = ["CODE_FAILED", "CODE_LOST", "Ending", "bad_level"]
 
 CODE_FAILED = 1
 # netperf leaves with exit(-1) in many places.
@@ -24,17 +24,6 @@ class Ending(CommandError):
         super().__init__(err, exit_code)
         self.out = out
         self.err = err
-
-
-def not_yet(what: str, instead: str = "") -> Ending:
-    """Something netperf has and xenrr has not; going on would measure something else.
-
-    Args:
-        what: The missing thing.
-        instead: Rest of the sentence, from its semicolon on.
-    """
-    return Ending(CODE_FAILED, err=f"netperf: {what} is not there yet in xenrr, nothing was "
-                                   f"measured{instead}\n")
 
 
 def bad_level() -> Ending:

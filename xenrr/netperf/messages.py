@@ -129,14 +129,23 @@ def remote_error(refused: PeerRefused, omni: bool) -> Ending:
                   f"{os.strerror(refused.errno)}\nnetperf: {refused}\n")
 
 
-def no_data_connection(why: OSError) -> Ending:
+# The older tests name themselves otherwise.
+CONNECTING = {"TCP_CC": "data socket connect failed",
+              "TCP_SENDFILE": "send_tcp_stream: data socket connect failed",
+              "TCP_MSS": "send_tcp_mss: data socket connect failed"}
+
+
+def no_data_connection(why: OSError, test: str) -> Ending:
     """The data connection could not be set up."""
-    return Ending(CODE_FAILED, err=f"netperf: send_omni: connect_data_socket failed: "
-                                   f"{why.strerror or why}\n")
+    what = CONNECTING.get(test, "send_omni: connect_data_socket failed")
+    text = os.strerror(why.errno) if why.errno else why
+    return Ending(CODE_FAILED, err=f"netperf: {what}: {text}\n")
 
 
-def connection_lost(lost: ConnectionLost) -> Ending:
-    """The control connection ended before the results were there."""
+def connection_lost(lost: ConnectionLost, controlled: bool = True) -> Ending:
+    """The control connection, or the only one there was, ended before there were results."""
+    if not controlled:
+        return Ending(CODE_FAILED, err=f"netperf: {lost}\n")
     if isinstance(lost.__cause__, OSError):
         said = f"recv_response: {lost.__cause__.strerror or lost.__cause__}"
     else:

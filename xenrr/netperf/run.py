@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 from xenrr.errors import ConnectionLost, PeerRefused, RemoteProtocolError, SpecError
 from xenrr.netperf import messages
 from xenrr.netperf.banner import banner
 from xenrr.netperf.command import write_err, write_out
-from xenrr.netperf.ending import CODE_FAILED, not_yet
+from xenrr.netperf.ending import CODE_FAILED
 from xenrr.netperf.interim import InterimPrinter
 from xenrr.netperf.interrupts import Interrupts
 from xenrr.netperf.iterations import another
 from xenrr.netperf.names import ControlEnds, DataEnds
-from xenrr.netperf.options import TABLE, ClientOptions
+from xenrr.netperf.options import CLASSIC_TESTS, OMNI_TESTS, TABLE, ClientOptions
 from xenrr.netperf.outcome import Outcome
 from xenrr.netperf.report import results_text
 from xenrr.netperf.selectors import Selection, read_selection, unknown_text
+from xenrr.netperf.tables import cpu_rate_text, mss_text
 from xenrr.netperf.tcp_info_text import tcp_info_text
 from xenrr.results.record import InterimPoint, Run, TestSpec
-from xenrr.units import MAX_DATAGRAM_BYTES
+from xenrr.units import MAX_DATAGRAM_BYTES, MAX_MESSAGE_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,10 +36,16 @@ if TYPE_CHECKING:
 
 __all__ = ["run_client"]
 
-TESTS = ("TCP_RR", "UDP_RR")
-# Tests of netperf 2.7.0 (Debian's build) that the session does not have yet.
-LATER_TESTS = ("TCP_STREAM", "TCP_MAERTS", "TCP_SENDFILE", "TCP_MSS", "TCP_CRR", "TCP_CC",
-               "UDP_STREAM", "OMNI", "UUID", "LOC_CPU", "REM_CPU")
+# Tests that have no data connection and so no header line either.
+UUID, LOC_CPU, REM_CPU = "UUID", "LOC_CPU", "REM_CPU"
+MSS = "TCP_MSS"
+TESTS = (*OMNI_TESTS, *CLASSIC_TESTS, LOC_CPU, REM_CPU)
+# No slips: tests that a netperf may be built with, as Debian's is not.
+ELSEWHERE = ("SCTP_", "SDP_", "XTI_", "DLCO_", "DLCL_", "STREAM_", "DG_", "DNS_", "EXS_")
+# What netperf's calibration says of every Linux: /proc/stat needs none.
+LINUX_RATE = 100.0
+# Protocols of the data; netperf knows others that no target here has.
+PROTOCOLS = ("tcp", "udp")
 
 
 def run_client(options: ClientOptions) -> int:
@@ -53,14 +62,14 @@ def run_client(options: ClientOptions) -> int:
     """
     write_err("".join(options.remarks))
     _talk(options, "".join(options.notices))
-    if options.test in LATER_TESTS:
-        raise not_yet(f"the test {options.test}", f"; there are -t {' and -t '.join(TESTS)}")
     selection = _selection(options)
     with Interrupts() as interrupts:
         control = ControlEnds(options)
-        if options.test not in TESTS:
-            with _open(options, control):
-                raise messages.unknown_test(options.test_typed, _meant(options.test))
+        if options.test not in TESTS or options.test in (UUID, LOC_CPU, REM_CPU):
+            with _open(options, control) as sender, _words_for_failures(
+                    options, control, sender):
+                _without_data(options, sender)
+            return 0
         ends = DataEnds(options, control)
         spec = _spec(options, ends)
         header = banner(options, ends) if options.headers else ""
@@ -71,22 +80,78 @@ def run_client(options: ClientOptions) -> int:
             raise _ending_of(exc, control) from exc
         with sender:
             _talk(options, header)
+            if options.protocol not in PROTOCOLS:
+                raise messages.no_protocol(options.protocol, ends.family)
             if spec is None:
                 raise messages.too_long(errno.EMSGSIZE)
-            try:
-                runs = _iterations(options, spec, sender, interrupts)
-            except PeerRefused as exc:
-                raise messages.remote_error(exc, sender.dialect.omni is not False) from exc
-            except (ConnectionLost, RemoteProtocolError) as exc:
-                raise _ending_of(exc, control) from exc
-            except OSError as exc:
-                raise messages.no_data_connection(exc) from exc
+            _look_for_fill_file(options)
+            with _words_for_failures(options, control, sender):
+                if options.test == MSS:
+                    mss = sender.mss(_for_iteration(spec, ends))
+                    _answer(options, mss_text(options, mss), mss=mss)
+                    return 0
+                runs = _iterations(options, ends, spec, sender, interrupts)
             # Before the session is closed: a target that is slow to let go delays nothing.
             _talk(options, results_text(Outcome(options, ends, tuple(runs)), selection))
     if runs[-1].error:
         write_err(f"netperf: {runs[-1].error}\n")
         return CODE_FAILED
     return 0
+
+
+def _without_data(options: ClientOptions, sender: Sender) -> None:
+    """Tests that print something at once; unknown ones end here as well."""
+    if options.test == UUID:
+        from uuid import uuid1  # rarely asked for, and slow to import
+
+        uuid = options.uuid or str(uuid1())
+        _answer(options, uuid, uuid=uuid)
+    elif options.test == LOC_CPU:
+        _answer_cpu(options, "local", LINUX_RATE, os.cpu_count() or 1)
+    elif options.test == REM_CPU:
+        told = sender.calibrate()
+        _answer_cpu(options, "remote", told.rate, told.cpus)
+    else:
+        raise messages.unknown_test(options.test_typed, _meant(options.test))
+
+
+def _answer_cpu(options: ClientOptions, end: str, rate: float, cpus: int) -> None:
+    _answer(options, cpu_rate_text(end, rate, cpus, options.verbosity), rate=rate, cpus=cpus)
+
+
+def _answer(options: ClientOptions, text: str, **facts: object) -> None:
+    """Print the result of a test that gives no record; with --json what it found out."""
+    if options.json:
+        from json import dumps
+
+        text = f"{dumps(facts)}\n"
+    write_out(text)
+
+
+@contextmanager
+def _words_for_failures(options: ClientOptions, control: ControlEnds,
+                        sender: Sender) -> Iterator[None]:
+    """Turn what a session raises into netperf's words for it."""
+    try:
+        yield
+    except PeerRefused as exc:
+        omni = sender.dialect.omni is not False and not options.is_classic
+        raise messages.remote_error(exc, omni) from exc
+    except (ConnectionLost, RemoteProtocolError) as exc:
+        raise _ending_of(exc, control, not options.no_control) from exc
+    except OSError as exc:
+        raise messages.no_data_connection(exc, options.test) from exc
+
+
+def _look_for_fill_file(options: ClientOptions) -> None:
+    """netperf opens it once it knows the socket, so after the header line."""
+    if not options.local.fill_file or options.direction not in ("rr", "send"):
+        return
+    try:
+        # Not to wait for somebody at the other end of a pipe.
+        os.close(os.open(options.local.fill_file, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError as exc:
+        raise messages.no_fill_file(exc, options.is_classic) from exc
 
 
 def open_session(options: ClientOptions, control: ControlEnds) -> Sender:
@@ -96,7 +161,8 @@ def open_session(options: ClientOptions, control: ControlEnds) -> Sender:
     return open_sender(
         control.host, control.port, family=options.host_family,
         local_host=options.local_host, local_port=control.local_port,
-        passphrase=options.passphrase, engine=options.engine)
+        passphrase=options.passphrase, engine=options.engine,
+        no_control=options.no_control)
 
 
 def _open(options: ClientOptions, control: ControlEnds) -> Sender:
@@ -117,22 +183,34 @@ def _selection(options: ClientOptions) -> Selection:
 
 
 def _spec(options: ClientOptions, ends: DataEnds) -> TestSpec | None:
-    """The test, or ``None`` for a datagram too long to be sent: netperf finds that out late."""
+    """The test; ``None`` for what netperf finds out only after the header line.
+
+    That is a protocol that cannot be had, or a datagram too long to be sent.
+    """
+    if options.protocol not in PROTOCOLS:
+        return None
     try:
         return options.spec(ends.local_port, ends.remote_port)
     except SpecError:
-        if options.test == "UDP_RR" and options.request_bytes > MAX_DATAGRAM_BYTES:
+        sent = options.request_bytes if options.direction == "rr" else options.local.send_bytes
+        if options.protocol == "udp" and MAX_DATAGRAM_BYTES < sent <= MAX_MESSAGE_BYTES:
             return None
         raise
 
 
-def _iterations(options: ClientOptions, spec: TestSpec, sender: Sender,
+def _for_iteration(spec: TestSpec, ends: DataEnds) -> TestSpec:
+    """The test of one iteration: where an address has a mask, each has another one."""
+    return replace(spec, **ends.random_hosts())  # type: ignore[arg-type]
+
+
+def _iterations(options: ClientOptions, ends: DataEnds, spec: TestSpec, sender: Sender,
                 interrupts: Interrupts) -> list[Run]:
     """Run the test as often as confidence asks for."""
     printer = InterimPrinter(options, spec)
     runs: list[Run] = []
     while True:
-        run = sender.run(spec, on_start=lambda: interrupts.running(sender.stop),
+        run = sender.run(_for_iteration(spec, ends),
+                         on_start=lambda: interrupts.running(sender.stop),
                          on_interim=_interim_writer(options, printer))
         runs.append(run)
         if "DUMP_TCP_INFO" in os.environ:
@@ -160,14 +238,17 @@ def _talk(options: ClientOptions, text: str) -> None:
         write_out(text)
 
 
-def _ending_of(exc: ConnectionLost | RemoteProtocolError, control: ControlEnds) -> Exception:
+def _ending_of(exc: ConnectionLost | RemoteProtocolError, control: ControlEnds,
+               controlled: bool = True) -> Exception:
     if isinstance(exc, ConnectionLost):
-        return messages.connection_lost(exc)
+        return messages.connection_lost(exc, controlled)
     return messages.not_netperf(exc, control.host, control.port_text)
 
 
 def _meant(name: str) -> str | None:
+    if name.startswith(ELSEWHERE):
+        return None
     from difflib import get_close_matches  # only needed once somebody has mistyped
 
-    near = get_close_matches(name, (*TESTS, *LATER_TESTS), 1, 0.6)
+    near = get_close_matches(name, TESTS, 1, 0.6)
     return near[0] if near else None

@@ -96,6 +96,13 @@ class FakeSender:
         self.stopped += 1
         return True
 
+    def calibrate(self):
+        return SimpleNamespace(rate=100.0, cpus=4)
+
+    def mss(self, spec):
+        self.specs.append(spec)
+        return 1448
+
     def run(self, spec, *, on_start=None, on_interim=None):
         self.specs.append(spec)
         result = self.runs.pop(0) if len(self.runs) > 1 else self.runs[0]

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+from uuid import UUID
 
 import pytest
 
@@ -171,12 +172,128 @@ def test_an_unknown_test_is_found_out_after_connecting(netperf, records):
     assert netperf("-H 127.0.0.1 -t FOO", sender).err == ""
 
 
-@pytest.mark.parametrize("line", ["", "-t TCP_STREAM", "-t tcp_crr", "-t omni"])
-def test_tests_that_are_not_there_yet(netperf, line):
-    said = netperf(f"-H 127.0.0.1 {line}", AssertionError("nothing is to be connected to"))
+@pytest.mark.parametrize("test", ["SCTP_RR", "SDP_STREAM", "XTI_TCP_RR", "STREAM_STREAM"])
+def test_tests_of_other_builds_are_no_slips(netperf, test):
+    said = netperf(f"-H 127.0.0.1 -t {test} -- -h")
+    assert (said.code, said.err) == (1, "")
+    assert said.out.startswith(f"The test you requested ({test}) is unknown to this netperf.\n")
+
+
+@pytest.mark.parametrize(("line", "out"), [
+    ("-t UUID -- -u mine", "mine"), ("-t loc_cpu", "100"),
+    ("-t REM_CPU -v 2", "100\nThere are 4 remote cpus\n"),
+    ("-t REM_CPU --json", '{"rate": 100.0, "cpus": 4}\n'),
+    ("-t UUID --json -- -u mine", '{"uuid": "mine"}\n'),
+    ("-t TCP_MSS -P 0", "1448 \n"), ("-t TCP_MSS -P 0 -v 0 -B tag", "1448 tag\n"),
+    ("-t TCP_MSS --json", '{"mss": 1448}\n')])
+def test_tests_that_answer_at_once(netperf, records, line, out):
+    sender = records.FakeSender()
+    said = netperf(f"-H 127.0.0.1 {line}", sender)
+    assert (said.code, said.out, said.err, sender.closed) == (0, out, "", 1)
+
+
+def test_a_uuid_is_made_up(netperf):
+    made = netperf("-H 127.0.0.1 -t UUID").out
+    assert UUID(made).version == 1 and made != netperf("-H 127.0.0.1 -t UUID").out
+
+
+def test_tcp_mss_has_a_header_line(netperf, records):
+    sender = records.FakeSender()
+    said = netperf("-H 127.0.0.1 -t TCP_MSS -- -s 1000", sender)
+    assert said.out.startswith("TCP MSS TEST from ")
+    assert said.out.endswith(" : demo\nMaximum\nSegment\nSize (bytes)\n\n1448 \n")
+    assert sender.specs[0].local.send_buffer == 1000
+
+
+def test_what_a_calibration_may_meet(netperf, records):
+    class Refusing(records.FakeSender):
+        def calibrate(self):
+            raise PeerRefused("the peer does not know this test (error 998)", 998)
+
+    said = netperf("-H 127.0.0.1 -t REM_CPU", Refusing())
+    assert (said.code, said.out) == (255, "netperf: remote error 998")
+
+
+@pytest.mark.parametrize("test", ["TCP_STREAM", "TCP_MAERTS", "TCP_SENDFILE", "UDP_STREAM",
+                                  "TCP_CRR", "TCP_CC", "omni"])
+def test_every_test_is_run(netperf, records, test):
+    sender = records.FakeSender()
+    said = netperf(f"-H 127.0.0.1 -t {test} -l 1", sender)
+    assert (said.code, said.err, len(sender.specs)) == (0, "", 1)
+    assert sender.specs[0].test == test.upper()
+
+
+@pytest.mark.parametrize(("protocol", "code", "out", "err"), [
+    ("sctp", 1, "netperf: create_data_socket: socket: errno 93 fam AF_INET type SOCK_STREAM "
+                "prot IPPROTO_SCTP errmsg Protocol not supported\n", ""),
+    ("dccp", 1, "netperf: create_data_socket: socket: errno 94 fam AF_INET type SOCK_DCCP prot "
+                "IPPROTO_DCCP errmsg Socket type not supported\n", ""),
+    ("udplite", 255, "netperf: remote error 95", "Operation not supported\n")])
+def test_protocols_that_there_are_not(netperf, records, protocol, code, out, err):
+    sender = records.FakeSender()
+    said = netperf(f"-H 127.0.0.1 -t omni -P 0 -- -T {protocol}", sender)
+    assert (said.code, said.out, said.err, sender.specs) == (code, out, err, [])
+
+
+def test_a_fill_file_is_looked_for_before_the_test(netperf, records):
+    sender = records.FakeSender()
+    said = netperf("-H 127.0.0.1 -t TCP_RR -P 0 -F /nosuch", sender)
+    assert (said.code, said.out, said.err, sender.specs) == (
+        1, "Could not open requested fill file: No such file or directory\n", "", [])
+    said = netperf("-H 127.0.0.1 -t TCP_SENDFILE -P 0 -F /nosuch", sender)
+    assert (said.code, said.out, said.err, sender.specs) == (
+        1, "", "alloc_sendfile_buf_ring: Could not open requested file: No such file or "
+               "directory\n", [])
+    # Who only receives opens none.
+    assert netperf("-H 127.0.0.1 -t TCP_MAERTS -F /nosuch", sender).code == 0
+
+
+def test_masks_give_each_iteration_an_address(netperf, records):
+    sender = records.FakeSender()
+    netperf("-H 127.0.0.1 -t TCP_RR -i 5,5 -- -H 127.0.0.0/8", sender)
+    hosts = [spec.data_host for spec in sender.specs]
+    assert len(hosts) == 5 and len(set(hosts)) > 1
+    assert all(host.startswith("127.") for host in hosts)
+    said = netperf("-H 127.0.0.1 -t TCP_RR -- -H 127.0.0.0/33")
+    assert said.code == 255 and said.out.startswith(TITLE)
+    assert said.out.endswith("\nMask length must be between 0 and 32 inclusive for AF_INET\n")
+
+
+def test_the_older_tests_count_iterations_their_own_way(netperf, records):
+    for test, count in (("TCP_CC", 1), ("TCP_SENDFILE", 4), ("TCP_STREAM", 5)):
+        runs = [records.run(transactions=number)
+                for number in (1000, 2000, 4000, 9000, 100)]
+        sender = records.FakeSender(*runs)
+        netperf(f"-H 127.0.0.1 -t {test} -i 5,3 -I 99,0.001", sender)
+        assert len(sender.specs) == count, test
+
+
+def test_without_control_connection_nothing_is_said_of_one(netperf, records):
+    sender = records.FakeSender(ConnectionLost("10 requests in a row were lost"))
+    said = netperf("-H 127.0.0.1 -t UDP_RR -N -P 0", sender)
+    assert (said.code, said.err) == (1, "netperf: 10 requests in a row were lost\n")
+
+
+@pytest.mark.parametrize(("test", "who"), [
+    ("TCP_CC", "data socket connect failed"), ("TCP_MSS", "send_tcp_mss: data socket connect"),
+    ("TCP_SENDFILE", "send_tcp_stream: data socket connect failed")])
+def test_a_data_connection_of_an_older_test_that_fails(netperf, records, test, who):
+    class Failing(records.FakeSender):
+        def mss(self, spec):
+            raise OSError(111, "the data connection to somewhere failed: Connection refused")
+
+        def run(self, spec, *, on_start=None, on_interim=None):
+            self.mss(spec)
+
+    said = netperf(f"-H 127.0.0.1 -t {test} -P 0", Failing())
     assert (said.code, said.out) == (1, "")
-    assert "not there yet" in said.err and "-t TCP_RR" in said.err
-    assert said.err.count("\n") == 1
+    assert said.err.startswith(f"netperf: {who}") and said.err.endswith(
+        ": Connection refused\n")
+
+
+def test_an_older_test_that_is_refused_ends_with_1(netperf, records):
+    sender = records.FakeSender(PeerRefused("the peer refused", 13))
+    assert netperf("-H 127.0.0.1 -t TCP_CC -P 0", sender).code == 1
 
 
 def test_datagrams_that_are_too_long(netperf, records):
@@ -185,6 +302,8 @@ def test_datagrams_that_are_too_long(netperf, records):
     assert (said.code, said.out, said.err, sender.specs) == (
         1, "send_data: data send error: Message too long (errno 90)\n",
         "netperf: send_omni: send_data failed: Message too long\n", [])
+    stream = netperf("-H 127.0.0.1 -t UDP_STREAM -P 0 -- -m 65508", sender)
+    assert (stream.code, stream.out, sender.specs) == (1, said.out, [])
     only_response = netperf("-H 127.0.0.1 -t UDP_RR -P 0 -- -r 1,65508", sender)
     assert (only_response.code, only_response.out) == (1, "")
     assert "response size" in only_response.err
