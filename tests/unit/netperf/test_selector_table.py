@@ -136,6 +136,12 @@ def test_what_was_asked_and_what_came_of_it(made, records):
         "1", "9", "-2", "0xfffffffe", "cubic", "-1"]
 
 
+def test_no_congestion_control_of_connections(made, records):
+    run = records.run(TestSpec("TCP_CRR"))
+    run = replace(run, local=replace(run.local, congestion="reno"))
+    assert values(made(run.spec, run), "LOCAL_CONG_CONTROL") == [""]
+
+
 def test_without_a_control_connection(made, records):
     spec = TestSpec(no_control=True)
     run = records.run(spec, 1000, target_tally=TargetTally())
