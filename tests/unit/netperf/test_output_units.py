@@ -86,6 +86,16 @@ def test_service_demand(records):
     assert service_demand("x", idle, usage) == service_demand("m", idle, usage) == 0
 
 
+def test_service_demand_of_a_target_that_does_not_count_its_cpus(records):
+    """Classic TCP_CRR and TCP_CC: netperf takes its own number for the other one."""
+    silent = CpuUsage(50.0, cpus=0)
+    run = records.run(transactions=50_000, local_cpu=records.busy)
+    assert service_demand("x", run, silent) == pytest.approx(20)
+    run = records.run(transactions=50_000, host={"cpus": "4"})
+    assert service_demand("x", run, silent) == pytest.approx(40)
+    assert service_demand("x", records.run(transactions=50_000), silent) == pytest.approx(10)
+
+
 def test_interim_rates():
     spec = TestSpec(request_bytes=100, response_bytes=200)
     assert interim_rate(interim_unit("", spec), spec, 50, 99, 0.5) == 100
