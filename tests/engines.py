@@ -5,18 +5,31 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 import threading
 from typing import Any
 
 import pytest
 
-from xenrr.engine.base import INTERIM_RECORD, Engine, Interim, LoopSpec, Role, Tally
+from xenrr.engine.base import (
+    INTERIM_RECORD,
+    AnySpec,
+    ConnectSpec,
+    Engine,
+    Interim,
+    LoopSpec,
+    Role,
+    StreamSpec,
+    Tally,
+)
 
 PAIRS = ["pure-pure", *(pytest.param(pair, marks=pytest.mark.c_engine)
                         for pair in ("pure-hot", "hot-pure", "hot-hot"))]
 # No test waits longer than this for anything.
 LIMIT_S = 20.0
 MS = 1_000_000
+# Themes of the contract that the C engine keeps beside round trips.
+HOT_KINDS: frozenset[str] = frozenset()
 PROTOCOLS = pytest.mark.parametrize("datagram", [False, True], ids=["tcp", "udp"])
 
 
@@ -46,7 +59,7 @@ def udp_pair() -> tuple[socket.socket, socket.socket]:
 class Running:
     """An engine at work on a thread."""
 
-    def __init__(self, engine: Engine, sock: socket.socket, spec: LoopSpec,
+    def __init__(self, engine: Engine, sock: socket.socket | None, spec: AnySpec,
                  stop_fd: int = -1, report_fd: int = -1) -> None:
         self._outcome: Tally | BaseException | None = None
 
@@ -78,6 +91,37 @@ def sender_spec(datagram: bool = False, **values: Any) -> LoopSpec:
 
 def target_spec(datagram: bool = False, **values: Any) -> LoopSpec:
     return LoopSpec(role=Role.TARGET, datagram=datagram, **values)
+
+
+def connect_sender(listener: socket.socket, **values: Any) -> ConnectSpec:
+    """What a sender of connections does that connects to a listener."""
+    return ConnectSpec(role=Role.SENDER, destination=listener.getsockname(), **values)
+
+
+def connect_target(**values: Any) -> ConnectSpec:
+    return ConnectSpec(role=Role.TARGET, **values)
+
+
+def sending(datagram: bool = False, **values: Any) -> StreamSpec:
+    return StreamSpec(sends=True, datagram=datagram, **values)
+
+
+def receiving(datagram: bool = False, **values: Any) -> StreamSpec:
+    return StreamSpec(sends=False, datagram=datagram, **values)
+
+
+def reset(sock: socket.socket) -> None:
+    """Close with a reset instead of an end of file."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def read_to_end(sock: socket.socket) -> bytes:
+    sock.settimeout(LIMIT_S)
+    pieces = []
+    while piece := sock.recv(1 << 20):
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def end(sock: socket.socket, datagram: bool) -> None:

@@ -238,7 +238,9 @@ class ConnectSpec:
     it shuts down for writing before it waits for that end. A sample is the time from before
     the socket is made until after it is closed, like netperf's. A port that is taken is
     passed over; when a whole round of ports was taken, that is an error (EADDRNOTAVAIL).
-    Connections that the deadline cuts off stay in ``in_flight``.
+    Connections that the deadline cuts off stay in ``in_flight``, as does one that ends
+    before its response is whole (``PEER``) or is reset (``ERROR``). Requests count from
+    the moment their connection is begun, so the sum of ``LoopSpec`` holds here too.
 
     Target: accept, read the request if it has bytes, send the response if it has, close; in
     a TCP_CC it just closes. A connection that ends early or breaks is not a transaction, and
@@ -313,13 +315,16 @@ class StreamSpec:
     sent ``limit_bytes``, the last block included (``COUNT``). It does not end the
     connection: whoever called it does, with a shutdown or empty datagrams. The end that
     receives goes on until the end of file, or for UDP an empty datagram (``PEER``), its
-    ``duration_ns`` if it has one (``TIME``) or ``limit_bytes`` (``COUNT``). Before the first
-    datagram empty ones are ignored, as at a UDP target.
+    ``duration_ns`` if it has one, from the call on (``TIME``), or ``limit_bytes``
+    (``COUNT``). Before the first datagram empty ones are ignored, as at a UDP target.
+    Datagrams of any size are data; of a longer one ``block_bytes`` count.
 
     UDP: a datagram that the system does not take (ENOBUFS, EAGAIN, ECONNREFUSED) is a
     failed send and the loop goes on. A reset or a broken pipe ends a TCP loop with ``PEER``.
 
-    A sample is the time of one send or receive call. ``transactions`` stay 0.
+    A sample is the time of one send or receive call that moved something, from the end of
+    the one before; ``send_calls`` and ``recv_calls`` count the same calls. ``transactions``
+    stay 0.
 
     Attributes:
         sends: Whether this end sends; else it receives.
@@ -333,6 +338,7 @@ class StreamSpec:
         discard: Receive: the kernel drops the data uncopied (MSG_TRUNC), where it can.
         file_fd, file_bytes: Send from this file with sendfile(), block after block and from
             its beginning again; -1 for memory. ``file_bytes`` is its size, at least 1.
+            The last block before its end is as short as it has to be.
         short_ends: UDP receive: a datagram shorter than ``block_bytes`` ends it (classic
             UDP_STREAM).
     """

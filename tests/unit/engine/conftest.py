@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
-from engines import PAIRS, tcp_pair, udp_pair
+from engines import HOT_KINDS, PAIRS, tcp_pair, udp_pair
 
 from xenrr.engine.base import Engine
 from xenrr.engine.load import load_engine
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def kept(item: pytest.Item) -> bool:
+        theme = item.path.stem.partition("_contract_")[2].partition("_")[0]
+        return (theme not in ("connect", "stream", "buffers") or theme in HOT_KINDS
+                or "hot" not in item.name.partition("[")[2])
+
+    items[:] = filter(kept, items)
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as sock:
+        yield sock
 
 
 @pytest.fixture(params=PAIRS)
@@ -39,3 +58,29 @@ def connect() -> Iterator[Callable[[bool], tuple[socket.socket, socket.socket]]]
     yield make
     for sock in made:
         sock.close()
+
+
+@pytest.fixture
+def signalled() -> Callable[[], AbstractContextManager[list[int]]]:
+    """SIGUSR1 for the main thread every 2 ms, and what it saw of them."""
+
+    @contextlib.contextmanager
+    def signals() -> Iterator[list[int]]:
+        seen: list[int] = []
+        over = threading.Event()
+
+        def send() -> None:
+            while not over.wait(0.002):
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+        old = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
+        thread = threading.Thread(target=send, daemon=True)
+        thread.start()
+        try:
+            yield seen
+        finally:
+            over.set()
+            thread.join()
+            signal.signal(signal.SIGUSR1, old)
+
+    return signals

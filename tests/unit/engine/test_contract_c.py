@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from engines import Running, check_accounts, run_both, sender_spec, target_spec
 
-from xenrr.engine import base, hot, pure
+from xenrr.engine import base, hot, pure_common
 from xenrr.engine.base import ConnectSpec, Ended, LoopSpec, Role, StreamSpec, Tally
 from xenrr.engine.load import load_engine
 from xenrr.engine.shared import load_shared
@@ -24,11 +24,11 @@ def test_numbers_in_c_are_those_in_python():
         "SLOW_ROUND_TRIP_NS": base.SLOW_ROUND_TRIP_NS,
         "TARGET_POLL": base.TARGET_POLL,
         "MAX_SILENCES": LoopSpec.MAX_SILENCES,
-        "MAX_STRAYS": pure.MAX_STRAYS,
+        "MAX_STRAYS": pure_common.MAX_STRAYS,
         "IDLE_CONNECTION_NS": ConnectSpec.IDLE_CONNECTION_NS,
         "MAX_OPTIONS": ConnectSpec.MAX_OPTIONS,
         "MAX_RING_BYTES": base.MAX_RING_BYTES,
-        "CHUNK_BYTES": pure.CHUNK_BYTES,
+        "CHUNK_BYTES": pure_common.CHUNK_BYTES,
         "SUB_BUCKET_BITS": histogram.SUB_BUCKET_BITS,
         "HIGHEST_NS": histogram.HIGHEST_NS,
         "COUNTS": histogram.COUNTS_LENGTH,
