@@ -28,8 +28,6 @@ PAIRS = ["pure-pure", *(pytest.param(pair, marks=pytest.mark.c_engine)
 # No test waits longer than this for anything.
 LIMIT_S = 20.0
 MS = 1_000_000
-# Themes of the contract that the C engine keeps beside round trips.
-HOT_KINDS: frozenset[str] = frozenset()
 PROTOCOLS = pytest.mark.parametrize("datagram", [False, True], ids=["tcp", "udp"])
 
 

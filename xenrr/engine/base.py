@@ -238,6 +238,7 @@ class ConnectSpec:
     it shuts down for writing before it waits for that end. A sample is the time from before
     the socket is made until after it is closed, like netperf's. A port that is taken is
     passed over; when a whole round of ports was taken, that is an error (EADDRNOTAVAIL).
+    Whether SO_REUSEADDR is set is for ``options`` to say.
     Connections that the deadline cuts off stay in ``in_flight``, as does one that ends
     before its response is whole (``PEER``) or is reset (``ERROR``). Requests count from
     the moment their connection is begun, so the sum of ``LoopSpec`` holds here too.

@@ -11,19 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import pytest
-from engines import HOT_KINDS, PAIRS, tcp_pair, udp_pair
+from engines import PAIRS, tcp_pair, udp_pair
 
 from xenrr.engine.base import Engine
 from xenrr.engine.load import load_engine
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def kept(item: pytest.Item) -> bool:
-        theme = item.path.stem.partition("_contract_")[2].partition("_")[0]
-        return (theme not in ("connect", "stream", "buffers") or theme in HOT_KINDS
-                or "hot" not in item.name.partition("[")[2])
-
-    items[:] = filter(kept, items)
 
 
 @pytest.fixture

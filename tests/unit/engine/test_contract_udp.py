@@ -39,7 +39,7 @@ def test_a_lost_window_is_sent_anew(engine, connect):
 
 def test_a_loss_while_things_go_fast_does_not_hang(engine, connect):
     near, far = connect(True)
-    spec = sender_spec(True, transactions=3000, loss_timeout_ns=30 * MS)
+    spec = sender_spec(True, transactions=3000, loss_timeout_ns=150 * MS)
     run = Running(engine, near, spec)
     far.settimeout(LIMIT_S)
     for turn in range(3002):
