@@ -25,9 +25,11 @@ __all__ = [
     "no_fill_file",
     "no_protocol",
     "no_selector_file",
+    "no_send_file",
     "no_server",
     "not_netperf",
     "remote_error",
+    "short_send_file",
     "too_long",
     "unknown_host",
     "unknown_test",
@@ -55,13 +57,12 @@ def no_connection(ends: str, host: str, port: str, family: int,
     return Ending(CODE_LOST, _unresolved(host, port, family, why) + ends)
 
 
-def no_server(host: str, port: str, ends: str, why: OSError) -> Ending:
-    """Nothing answers where the control connection goes."""
+def no_server(host: str, port: str, ends: str) -> Ending:
+    """Nothing answers where the control connection goes; netperf does not say why."""
     return Ending(
         CODE_LOST,
         "establish control: are you sure there is a netserver listening on "
-        f"{host} at port {port}?\n{ends}",
-        f"netperf: {why.strerror or why}\n")
+        f"{host} at port {port}?\n{ends}")
 
 
 def no_data_address(host: str, port: str, family: int, why: socket.gaierror) -> Ending:
@@ -103,12 +104,24 @@ def no_protocol(name: str, family: int) -> Ending:
                                f"prot {protocol} errmsg {os.strerror(number)}\n")
 
 
-def no_fill_file(why: OSError, sendfile: bool) -> Ending:
-    """The file of -F cannot be read; netperf crashes after saying so, with exit code 139."""
-    if sendfile:
-        return Ending(CODE_FAILED, err="alloc_sendfile_buf_ring: Could not open requested "
-                                       f"file: {why.strerror or why}\n")
-    return Ending(CODE_FAILED, f"Could not open requested fill file: {why.strerror or why}\n")
+def no_fill_file(name: str, why: OSError) -> Ending:
+    """The file of -F cannot be read; netperf says so on stdout and crashes."""
+    text = why.strerror or why
+    return Ending(CODE_FAILED, f"Could not open requested fill file: {text}\n",
+                  f"netperf: -F: {name!r} cannot be read, nothing was measured\n")
+
+
+def no_send_file(why: OSError) -> Ending:
+    """The file that TCP_SENDFILE was to send cannot be read."""
+    return Ending(CODE_FAILED, err="alloc_sendfile_buf_ring: Could not open requested file: "
+                                   f"{why.strerror or why}\n")
+
+
+def short_send_file(wanted_bytes: int) -> Ending:
+    """The file that TCP_SENDFILE was to send is smaller than a whole ring of blocks."""
+    return Ending(CODE_FAILED, err="alloc_sendfile_buf_ring: specified file too small.\n"
+                                   "file must be larger than send_width * send_size\n"
+                                   f"netperf: here that is {wanted_bytes} bytes\n")
 
 
 def no_selector_file(name: str, number: int) -> Ending:

@@ -76,8 +76,8 @@ def parse_tos(text: str, remarks: list[str]) -> int:
     value = c_integer(word)
     if value is not None and 0 <= value <= MAX_TOS:
         return value
-    remarks.append(f"netperf: -Y: {text!r} is no type of service, none is set"
-                   f"{guess(word.lower(), TOS)}\n")
+    if meant := guess(word.lower(), TOS):
+        remarks.append(f"netperf: -Y: {text!r} is no type of service, none is set{meant}\n")
     return NO_TOS
 
 

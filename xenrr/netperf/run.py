@@ -17,6 +17,7 @@ from xenrr.netperf import messages
 from xenrr.netperf.banner import banner
 from xenrr.netperf.command import write_err, write_out
 from xenrr.netperf.ending import CODE_FAILED
+from xenrr.netperf.fill_file import look_for_fill_file
 from xenrr.netperf.interim import InterimPrinter
 from xenrr.netperf.interrupts import Interrupts
 from xenrr.netperf.iterations import another
@@ -84,7 +85,7 @@ def run_client(options: ClientOptions) -> int:
                 raise messages.no_protocol(options.protocol, ends.family)
             if spec is None:
                 raise messages.too_long(errno.EMSGSIZE)
-            _look_for_fill_file(options)
+            look_for_fill_file(options, ends.family)
             with _words_for_failures(options, control, sender):
                 if options.test == MSS:
                     mss = sender.mss(_for_iteration(spec, ends))
@@ -143,17 +144,6 @@ def _words_for_failures(options: ClientOptions, control: ControlEnds,
         raise messages.no_data_connection(exc, options.test) from exc
 
 
-def _look_for_fill_file(options: ClientOptions) -> None:
-    """netperf opens it once it knows the socket, so after the header line."""
-    if not options.local.fill_file or options.direction not in ("rr", "send"):
-        return
-    try:
-        # Not to wait for somebody at the other end of a pipe.
-        os.close(os.open(options.local.fill_file, os.O_RDONLY | os.O_NONBLOCK))
-    except OSError as exc:
-        raise messages.no_fill_file(exc, options.is_classic) from exc
-
-
 def open_session(options: ClientOptions, control: ControlEnds) -> Sender:
     """Connect to the target; the one place where a session begins."""
     from xenrr.session.sender import open_sender
@@ -169,8 +159,7 @@ def _open(options: ClientOptions, control: ControlEnds) -> Sender:
     try:
         return open_session(options, control)
     except OSError as exc:
-        raise messages.no_server(control.host, control.port_text, control.sentence,
-                                 exc) from exc
+        raise messages.no_server(control.host, control.port_text, control.sentence) from exc
 
 
 def _selection(options: ClientOptions) -> Selection:

@@ -167,10 +167,9 @@ class OmniScan:
         for word in filter(None, map(str.strip, text.split("|"))):
             known = DIRECTION_WORDS.get(word.lower())
             number = c_integer(word) if known is None else known
-            if number is None:
+            if number is None and (meant := guess(word.lower(), DIRECTION_WORDS)):
                 self._options.remarks.append(
-                    f"netperf: -d: there is no direction {word!r}"
-                    f"{guess(word.lower(), DIRECTION_WORDS)}\n")
+                    f"netperf: -d: there is no direction {word!r}{meant}\n")
             bits |= number or 0
         return bits
 
@@ -184,10 +183,10 @@ class OmniScan:
         else:
             # netperf asks for the default of the socket type it has so far.
             self._options.protocol = "udp" if self._type == DATAGRAM else "tcp"
-            if word != UNNUMBERED:
+            if word != UNNUMBERED and (meant := guess(word, PROTOCOLS)):
                 self._options.remarks.append(
                     f"netperf: -T: there is no protocol {text!r}, "
-                    f"{self._options.protocol} is taken{guess(word, PROTOCOLS)}\n")
+                    f"{self._options.protocol} is taken{meant}\n")
 
 
 def take_shared(options: ClientOptions, letter: str, text: str, masked: bool) -> None:

@@ -55,14 +55,14 @@ def test_types_of_service(text, values):
     assert [options.local.tos, options.remote.tos] == values and not options.remarks
 
 
-@pytest.mark.parametrize(("text", "hint"), [
-    ("lowdelai", " (did you mean lowdelay?)"), ("256", ""), ("-1", ""), ("0x", ""),
-    ("1_0", "")])
-def test_what_is_no_type_of_service(text, hint):
+@pytest.mark.parametrize("text", ["lowdelai", "256", "-1", "0x", "1_0", "bogus"])
+def test_what_is_no_type_of_service(text):
     options = parse(f"-Y {text}")
     assert [options.local.tos, options.remote.tos] == [-1, -1]
-    assert options.remarks == [
-        f"netperf: -Y: {text!r} is no type of service, none is set{hint}\n"]
+    # netperf says nothing, and xenrr only where it is clear what was meant.
+    assert options.remarks == ([] if text != "lowdelai" else [
+        "netperf: -Y: 'lowdelai' is no type of service, none is set (did you mean lowdelay?)"
+        "\n"])
 
 
 def test_priority_keepalive_and_the_rest():

@@ -16,8 +16,8 @@ def test_every_text_ends_its_line_except_netperfs_own_oddity():
         messages.no_selector_file("f", 2),
         messages.no_data_connection(OSError("timed out"), "TCP_RR"),
         messages.bad_mask(32), messages.no_protocol("sctp", socket.AF_INET),
-        messages.no_fill_file(OSError("gone"), sendfile=False),
-        messages.no_fill_file(OSError("gone"), sendfile=True)]
+        messages.no_fill_file("f", OSError("gone")),
+        messages.no_send_file(OSError("gone")), messages.short_send_file(32768)]
     for ending in endings:
         assert isinstance(ending, Ending) and ending.exit_code in (1, 255)
         for text in (ending.out, ending.err):

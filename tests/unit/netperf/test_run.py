@@ -239,13 +239,31 @@ def test_a_fill_file_is_looked_for_before_the_test(netperf, records):
     sender = records.FakeSender()
     said = netperf("-H 127.0.0.1 -t TCP_RR -P 0 -F /nosuch", sender)
     assert (said.code, said.out, said.err, sender.specs) == (
-        1, "Could not open requested fill file: No such file or directory\n", "", [])
+        1, "Could not open requested fill file: No such file or directory\n",
+        "netperf: -F: '/nosuch' cannot be read, nothing was measured\n", [])
     said = netperf("-H 127.0.0.1 -t TCP_SENDFILE -P 0 -F /nosuch", sender)
     assert (said.code, said.out, said.err, sender.specs) == (
         1, "", "alloc_sendfile_buf_ring: Could not open requested file: No such file or "
                "directory\n", [])
+    assert netperf("-H 127.0.0.1 -t TCP_RR -P 0 -F /a\0b", sender).code == 1
     # Who only receives opens none.
     assert netperf("-H 127.0.0.1 -t TCP_MAERTS -F /nosuch", sender).code == 0
+
+
+def test_a_file_for_sendfile_holds_a_ring_of_blocks(netperf, records, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 3000)
+    line = f"-H 127.0.0.1 -t TCP_SENDFILE -P 0 -F {path} -- -m 1000 -W"
+    sender = records.FakeSender()
+    said = netperf(f"{line} 4", sender)
+    assert (said.code, said.out, sender.specs) == (1, "", [])
+    assert said.err == ("alloc_sendfile_buf_ring: specified file too small.\n"
+                        "file must be larger than send_width * send_size\n"
+                        "netperf: here that is 4000 bytes\n")
+    assert netperf(f"{line} 3", sender).code == 0
+    path.write_bytes(b"x" * 300)
+    assert netperf(f"-H 127.0.0.1 -t TCP_SENDFILE -F {path} -- -s 4K", sender).code == 1
+    assert netperf(f"-H 127.0.0.1 -t TCP_STREAM -F {path} -- -s 4K", sender).code == 0
 
 
 def test_masks_give_each_iteration_an_address(netperf, records):

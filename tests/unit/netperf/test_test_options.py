@@ -114,6 +114,11 @@ def test_remarks(line, remark):
     assert len(options.remarks) == 1 and options.remarks[0].startswith(remark)
 
 
+def test_nonsense_that_netperf_takes_for_its_default_is_taken_for_it():
+    assert shape("-t omni -- -T bogus -d bogus") == ("OMNI", "tcp", "send", False)
+    assert parse("-t omni -- -T bogus -d bogus").remarks == []
+
+
 def test_options_of_the_older_tests():
     options = parse("-t TCP_SENDFILE -- -m 8K -M 4K -C -D -b 3 -n -N -T x -w x -z -W 5 -R 0 "
                     "-s 1 -S 2,3 -P 4,5 -r 6,7 -4")
