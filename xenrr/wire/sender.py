@@ -87,6 +87,16 @@ class SenderConnection(Connection):
         super().__init__(SENDER_STEPS, State.NEW)
         self._passphrase = passphrase
         self._dialect: Dialect | None = None
+        self._answered_late = False
+
+    @property
+    def answered_late(self) -> bool:
+        """Whether the peer has short messages and was taken for one with long ones.
+
+        This connection is lost then; on a new one a longer silence before ``probe_silent``
+        is the cure.
+        """
+        return self._answered_late
 
     @property
     def dialect(self) -> Dialect | None:
@@ -205,6 +215,7 @@ class SenderConnection(Connection):
         # this connection cannot be used, although the peer is known now.
         if self.passphrase_sent:
             return "the peer is netperf 2.5.0 or earlier, which knows no passphrase"
+        self._answered_late = True
         return ("the peer uses 256-byte messages (netperf 2.5.0 or earlier) but answered only "
                 "after the whole 656-byte probe was sent; wait longer before completing it")
 

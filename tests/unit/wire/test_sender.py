@@ -137,6 +137,7 @@ def test_a_short_peer_that_answers_too_late_is_lost(first):
         for answer in (first, ErrorResponse(998)):
             sender.receive_data(encode_answer(answer, SHORT))
             sender.next_event()
+    assert sender.answered_late
 
 
 def test_a_short_peer_knows_no_passphrase():
