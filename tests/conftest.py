@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -45,6 +46,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("lab") and not (
             sys.platform == "linux" and os.geteuid() == 0):
         lacking("lab", "a lab needs Linux and root")
+    if item.get_closest_marker("lab") and shutil.which("tc") is None:
+        lacking("lab", "no ip and tc on PATH (Debian: iproute2)")
 
 
 @pytest.fixture(params=["pure", pytest.param("hot", marks=pytest.mark.c_engine)])

@@ -10,6 +10,7 @@ __all__ = [
     "CommandError",
     "ConnectionLost",
     "EngineUnavailable",
+    "LabError",
     "LocalProtocolError",
     "PeerRefused",
     "ProtocolError",
@@ -69,6 +70,12 @@ class EngineUnavailable(XenrrError):
     """An engine was asked for by name and does not load here."""
 
     code = "engine-unavailable"
+
+
+class LabError(XenrrError):
+    """A lab cannot be made, found or taken down here."""
+
+    code = "lab"
 
 
 class SpecError(XenrrError):

@@ -15,6 +15,7 @@ from typing import Protocol
 from xenrr import __version__
 from xenrr.cli.compare import CompareCommand
 from xenrr.cli.demo import DemoCommand
+from xenrr.cli.lab import LabCommand
 from xenrr.cli.run import RunCommand
 from xenrr.cli.shims import InstallShimsCommand
 from xenrr.cli.show import ShowCommand
@@ -27,7 +28,11 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 class Command(Protocol):
-    """One command; the first line of its docstring is its help."""
+    """One command; the first line of its docstring is its help.
+
+    For one with ``takes_command`` what follows ``--`` on the command line is in
+    ``args.after``, and ``None`` there without a ``--``.
+    """
 
     name: str
 
@@ -43,7 +48,7 @@ class Command(Protocol):
 
 
 COMMANDS: tuple[Command, ...] = (DemoCommand(), RunCommand(), ShowCommand(),
-                                  CompareCommand(), InstallShimsCommand())
+                                  CompareCommand(), LabCommand(), InstallShimsCommand())
 
 
 def make_parser() -> ArgumentParser:
@@ -76,7 +81,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         advice = f"did you mean {meant[0]}?" if meant else f"there is {', '.join(names)}"
         print(f"xenrr: no command {arguments[0]!r}; {advice}", file=sys.stderr)
         return USAGE
+    after = None
+    if any(getattr(command, "takes_command", False) for command in COMMANDS
+           if command.name in arguments[:1]):
+        arguments, after = split_at_dashes(arguments)
     args = make_parser().parse_args(arguments or ["--help"])
+    args.after = after
     command = next(command for command in COMMANDS if command.name == args.command)
     try:
         return command.run(args)
@@ -100,6 +110,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if text:
             print(f"xenrr {args.command}: {text}", file=sys.stderr)
         return exit_code_of(exc)
+
+
+def split_at_dashes(words: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """Cut a command line at its first ``--``, which argparse understands differently from
+    release to release.
+
+    Returns:
+        What stands before it, and what stands behind it; ``None`` without a ``--``.
+    """
+    if "--" not in words:
+        return list(words), None
+    place = list(words).index("--")
+    return list(words[:place]), list(words[place + 1:])
 
 
 def exit_code_of(error: Exception) -> int:

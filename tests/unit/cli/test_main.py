@@ -60,3 +60,34 @@ def test_wrong_usage(words):
     with pytest.raises(SystemExit) as ended:
         cli.main(words)
     assert ended.value.code == 2
+
+
+class Echoing:
+    """Prints what it got."""
+
+    name = "echo"
+    takes_command = True
+
+    def prepare_parser(self, parser):
+        parser.add_argument("word", nargs="?")
+
+    def run(self, args):
+        print(args.word, args.after)
+        return 0
+
+
+@pytest.mark.parametrize(("words", "shown"), [
+    (["echo"], "None None"), (["echo", "a"], "a None"), (["echo", "--"], "None []"),
+    (["echo", "a", "--", "b", "--", "-c"], "a ['b', '--', '-c']"),
+])
+def test_what_follows_two_dashes_is_the_commands(monkeypatch, capsys, words, shown):
+    monkeypatch.setattr(cli, "COMMANDS", (Echoing(),))
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out == f"{shown}\n"
+
+
+def test_two_dashes_are_argparses_elsewhere(monkeypatch):
+    monkeypatch.setattr(cli, "COMMANDS", (Failing(ConnectionLost("never")),))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["fail", "--", "x"])
+    assert ended.value.code == 2
