@@ -135,7 +135,7 @@ struct rr_loop {
     enum stage stage;
     int connection;
     int64_t wait_ns; /* how long a call on a connection may wait */
-    int inherits;           /* what is accepted has the listener's timeout; 0: unknown */
+    int inherits; /* what is accepted has the listener's timeout; 0: unknown */
     int begun; /* this transaction is counted as sent */
     int option_count;
     struct option *options;
