@@ -1,4 +1,8 @@
-"""netserver's course of things: bind, say so, go into the background, serve."""
+"""netserver's course of things: bind, say so, go into the background, serve.
+
+Started by inetd it finds the control connection on standard input, serves it and ends;
+nothing is printed then, because standard output and error are the same connection.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,10 @@ from xenrr.netperf.ending import CODE_FAILED, Ending
 from xenrr.netperf.messages import FAMILY_NAMES
 from xenrr.netperf.server_options import ServerOptions
 from xenrr.session.sockets import family_of
+
+TYPE_CHECKING = False  # typing's constant without the cost of importing typing
+if TYPE_CHECKING:
+    from xenrr.session.target import TargetPolicy
 
 __all__ = ["serve"]
 
@@ -29,17 +37,19 @@ def serve(options: ServerOptions) -> int:
         EngineUnavailable: The engine asked for does not load here.
     """
     from xenrr.engine.load import load_engine
-    from xenrr.session.target import TargetPolicy, open_listeners, serve_until_stopped
+    from xenrr.session.target import open_listeners, serve_one, serve_until_stopped
 
     # Before anything is promised: a background process could tell nobody.
     load_engine(options.engine)
+    handed = None if options.placed else _handed_connection()
+    if handed is not None:
+        serve_one(_policy(options, 0), handed)
+        return 0
     ends = (f"host '{options.host or ANY_HOST}' port '{options.port}' "
             f"and family {FAMILY_NAMES[family_of(options.family)]}\n")
     write_out("".join(options.notices))
     try:
-        policy = TargetPolicy(host=options.host, port=_port(options.port),
-                              family=options.family, passphrase=options.passphrase,
-                              engine=options.engine)
+        policy = _policy(options, _port(options.port))
         listeners = open_listeners(policy)
     except OSError as exc:
         raise Ending(CODE_FAILED, err=f"Unable to start netserver with  "
@@ -48,8 +58,34 @@ def serve(options: ServerOptions) -> int:
     write_out(f"Starting netserver with {ends}")
     if options.daemon and not _detach():
         return 0
-    serve_until_stopped(policy, listeners, _log if options.verbosity >= 1 else None)
+    talks = options.verbosity >= 1 or options.debug
+    serve_until_stopped(policy, listeners, _log if talks else None)
     return 0
+
+
+def _policy(options: ServerOptions, port: int) -> TargetPolicy:
+    from xenrr.session.target import TargetPolicy
+
+    return TargetPolicy(
+        host=options.host, port=port, family=options.family, passphrase=options.passphrase,
+        engine=options.engine, one_at_a_time=options.one_at_a_time,
+        cpus=options.cpus or None, debug=options.debug)
+
+
+def _handed_connection() -> socket.socket | None:
+    """The control connection that inetd put on standard input, if it did."""
+    try:
+        sock = socket.socket(fileno=os.dup(0))
+    except OSError:  # not a socket, or closed
+        return None
+    try:
+        if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
+            sock.getpeername()
+            return sock
+    except OSError:  # not connected: whoever started us listens on something himself
+        pass
+    sock.close()
+    return None
 
 
 def _log(line: str) -> None:

@@ -6,6 +6,7 @@ from xenrr.netperf import getopt, usage
 from xenrr.netperf.ending import CODE_FAILED, Ending
 from xenrr.netperf.getopt import FLAG, VALUE, Mistake, Scanner
 from xenrr.netperf.options import VERSION_LINE, parse_engine, parse_family, version_text
+from xenrr.units import MAX_CPU
 
 TYPE_CHECKING = False  # typing's constant without the cost of importing typing
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ class ServerOptions:
     """What was typed.
 
     ``host`` is ``None`` for every address, ``family`` 4, 6 or 0 for both; ``port`` is a
-    text because it may be the name of a service.
+    text because it may be the name of a service. ``placed`` is whether -D, -f, -L or -p was
+    given: then a socket on standard input is not inetd's. ``cpus`` is 0 for what the system
+    says.
     """
 
     def __init__(self) -> None:
@@ -33,6 +36,10 @@ class ServerOptions:
         self.passphrase: str | None = None
         self.daemon = True
         self.verbosity = 0
+        self.one_at_a_time = False
+        self.debug = False
+        self.cpus = 0
+        self.placed = False
         self.engine = "auto"
         self.notices: list[str] = []
 
@@ -54,6 +61,7 @@ def parse_server(args: Sequence[str]) -> ServerOptions:
 
 
 def _take(options: ServerOptions, option: str, value: str) -> None:
+    options.placed = options.placed or option in "DfLp"
     if option == "h":
         raise Ending(CODE_FAILED, err=usage.SERVER)
     if option == "V":
@@ -77,4 +85,17 @@ def _take(options: ServerOptions, option: str, value: str) -> None:
         options.daemon = False
     elif option == "v":
         options.verbosity = getopt.leading_integer(value)
-    # -d, -f, -n and -N change nothing here: see usage.py.
+    elif option == "f":
+        options.one_at_a_time = True
+    elif option in "dN":
+        options.debug = option == "d"
+    elif option == "n":
+        options.cpus = _cpus(value)
+
+
+def _cpus(text: str) -> int:
+    cpus = getopt.leading_integer(text)
+    if cpus > MAX_CPU:
+        raise Ending(CODE_FAILED, err=f"netserver: {MAX_CPU} CPUs are the most that can be "
+                                      f"told, not {cpus}\n")
+    return max(cpus, 0)

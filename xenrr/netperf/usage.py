@@ -134,13 +134,13 @@ Usage: netserver [options]
 
 Options:
     -4, -6            IPv4 or IPv6 only
-    -d                Accepted; prints nothing more
+    -d                A line on stderr for each request, too
     -D                Stay in the foreground
-    -f                Accepted; no process is started for a test
+    -f                One control connection at a time
     -h                This text
     -L host[,family]  Address to listen on
-    -n number         Accepted; CPU utilisation is not measured yet
-    -N                Accepted; no debug file is ever written
+    -n number         CPUs of this machine, where the system does not tell
+    -N                No -d; no debug file is ever written
     -p port           Port to listen on
     -v level          1 and above: a line on stderr for each finished test
     -V                Version of netperf whose words these are

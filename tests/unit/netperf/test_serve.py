@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import socket
+import threading
 
 import pytest
 
@@ -46,6 +48,49 @@ def test_options_reach_the_policy(served, capsys):
     capsys.readouterr()
     log("one test")
     assert capsys.readouterr().err == "one test\n"
+
+
+def test_one_at_a_time_debug_and_cpus_reach_the_policy(served):
+    serve(parse_server(["-D", "-p", "0", "-L", "127.0.0.1", "-f", "-d", "-n", "7"]))
+    policy, _, log = served[0]
+    assert (policy.one_at_a_time, policy.debug, policy.cpus) == (True, True, 7)
+    assert log is not None
+
+
+@pytest.fixture
+def standard_input(monkeypatch):
+    """Puts a descriptor in the place of standard input for a while."""
+    kept = os.dup(0)
+    yield lambda sock: os.dup2(sock.fileno(), 0)
+    os.dup2(kept, 0)
+    os.close(kept)
+
+
+def test_a_connection_on_standard_input_is_served_and_nothing_printed(standard_input, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as listener, \
+            socket.create_connection(listener.getsockname()) as client:
+        accepted, _ = listener.accept()
+        with accepted:
+            standard_input(accepted)
+        codes = []
+        # A server in the main thread of this process would take its signals.
+        thread = threading.Thread(target=lambda: codes.append(server_command([])))
+        thread.start()
+        client.sendall(bytes([0, 0, 2, 88]) + b"\xff" * 4 + bytes(248))
+        assert client.recv(8) == bytes([0, 0, 2, 89, 0, 0, 0, 0])
+        client.shutdown(socket.SHUT_WR)
+        thread.join(10)
+    assert codes == [0]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_listener_on_standard_input_is_not_ours(standard_input, served):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        standard_input(listener)
+        options = parse_server(["-L", "127.0.0.1", "-p", "0"])
+        options.placed, options.daemon = False, False
+        assert serve(options) == 0
+    assert len(served) == 1
 
 
 def test_without_a_level_nothing_is_logged(served):

@@ -22,6 +22,25 @@ def test_everything():
     assert (options.host, options.family, options.port, options.passphrase, options.daemon,
             options.verbosity, options.engine) == (
                 "127.0.0.1", 4, "5", "word", False, 2, "pure")
+    assert (options.one_at_a_time, options.debug, options.cpus) == (True, False, 3)
+
+
+@pytest.mark.parametrize(("line", "placed"), [
+    ("", False), ("-d -N -v 1 -Z x -n 2 -4", False), ("-D", True), ("-f", True), ("-p 5", True),
+    ("-L ::1", True)])
+def test_where_it_listens_rules_out_inetd(line, placed):
+    assert parse(line).placed is placed
+
+
+def test_the_last_of_d_and_n_counts():
+    assert parse("-N -d").debug
+    assert not parse("-d -N").debug
+
+
+def test_more_cpus_than_can_be_told():
+    with pytest.raises(Ending) as caught:
+        parse("-n 99999999")
+    assert caught.value.exit_code == 1
 
 
 def test_the_last_one_counts():
