@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+import socket
 import subprocess
+import sys
 import time
 
 import pytest
-from peers import Server, running_xenrr_server
+from accounting import NAMES
+from peers import Server, clean_environment, running_xenrr_server
 
 pytestmark = pytest.mark.peer("netperf")
 
@@ -37,11 +40,16 @@ def keyvals(done):
     return {name: float(value) for name, value in pairs}
 
 
-def finish(server: Server):
-    """What the server counted, a number a finished test."""
+def log_of(server: Server):
+    """Ends the server; the lines that it logged."""
     server.process.terminate()
-    _, log = server.process.communicate(timeout=10)
-    return [int(count) for count in re.findall(r"RR (\d+) transactions", log)]
+    return server.process.communicate(timeout=10)[1].splitlines()
+
+
+def finish(server: Server):
+    """What the server counted, a number a finished round-trip test."""
+    return [int(count) for count in re.findall(r"RR (\d+) transactions",
+                                               "\n".join(log_of(server)))]
 
 
 def check_ends_agree(values, counted, request_bytes, response_bytes, in_flight):
@@ -140,6 +148,90 @@ def test_passphrase(netperf_command, test):
             assert "recv_response" in wrong.stderr
         again = netperf(netperf_command, server, "127.0.0.1", test, "-l", "-10", "-Z", "sesame")
         assert again.returncode == 0
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("test", NAMES)
+def test_every_test(netperf_command, server, host, test):
+    counted = "-1000000" if test in ("TCP_STREAM", "TCP_MAERTS", "TCP_SENDFILE") else "-100"
+    lengths = ["1"] if test == "UDP_STREAM" else ["1", counted]
+    for length in lengths:
+        done = netperf(netperf_command, server, host, test, "-l", length, "-P", "0", "-v", "0")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stderr == ""
+        assert float(done.stdout) > 0
+    assert sum(" engine, " in line for line in log_of(server)) == len(lengths)
+
+
+@pytest.mark.parametrize("words", [
+    "-d send", "-d recv", "-d rr", "-c -d 0", "-c -d rr", "-T udp -d rr", "-T udp -d send",
+    "-T udp -d recv"])
+def test_omni(netperf_command, server, words):
+    done = netperf(netperf_command, server, "127.0.0.1", "omni", "-l", "1", "-c", "-C",
+                   specific=(*words.split(), "-k", "THROUGHPUT,ELAPSED_TIME,REMOTE_CPU_UTIL,"
+                             "REMOTE_BYTES_SENT,REMOTE_BYTES_RECVD"))
+    values = keyvals(done)
+    assert values["THROUGHPUT"] > 0
+    assert 0 <= values["REMOTE_CPU_UTIL"] <= 100
+    # netperf prints it with two places, so that 0.00 would do for 4 s too late as well.
+    assert values["ELAPSED_TIME"] < 3
+    if "0" not in words:
+        assert values["REMOTE_BYTES_SENT"] + values["REMOTE_BYTES_RECVD"] > 0
+
+
+@pytest.mark.parametrize("test", NAMES)
+def test_every_test_with_cpu_and_options(netperf_command, xenrr_server, test):
+    words = ("-c", "-C", "-T", "0,0", "-A", "64,64", "-O", "3,3", "-S", "-y", "4,4", "-Y",
+             "0x10,0x10")
+    if test == "UDP_STREAM":
+        words = ("-c", "-C")
+    done = netperf(netperf_command, xenrr_server, "127.0.0.1", test, "-l", "1", "-P", "0",
+                   *words, specific=("-s", "60000", "-S", "60000"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "-1.00" not in done.stdout
+
+
+def test_confidence_asks_for_the_same_port_again(netperf_command, xenrr_server):
+    for test in ("TCP_STREAM", "TCP_CRR", "UDP_STREAM", "TCP_CC"):
+        done = netperf(netperf_command, xenrr_server, "127.0.0.1", test, "-l", "1", "-i", "3,3",
+                       "-I", "95,50", "-P", "0")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_remote_fill_file_is_not_read(netperf_command, xenrr_server):
+    done = netperf(netperf_command, xenrr_server, "127.0.0.1", "TCP_MAERTS", "-l", "1", "-F",
+                   ",/etc/passwd")
+    assert done.returncode == 0
+    assert any("/etc/passwd" in line for line in log_of(xenrr_server))
+
+
+def test_inetd(netperf_command):
+    """A listener that hands each connection over as standard input, as inetd does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = subprocess.Popen(
+            [netperf_command, "-H", "127.0.0.1", "-p", str(listener.getsockname()[1]), "-l",
+             "-100", "-t", "TCP_RR", "-P", "0", "-v", "0"], stdout=subprocess.PIPE, text=True)
+        accepted, _ = listener.accept()
+        with accepted:
+            server = subprocess.Popen([sys.executable, "-m", "xenrr.server"], stdin=accepted,
+                                      stdout=accepted, stderr=accepted,
+                                      env=clean_environment())
+    output, _ = client.communicate(timeout=30)
+    assert client.returncode == 0
+    assert float(output) > 0
+    assert server.wait(10) == 0
+
+
+def test_one_at_a_time(netperf_command):
+    with running_xenrr_server("-f") as server, socket.create_connection(
+            (server.host, server.port)) as holder:
+        client = subprocess.Popen(
+            [netperf_command, "-H", server.host, "-p", str(server.port), "-l", "-10", "-t",
+             "TCP_RR"], stdout=subprocess.DEVNULL)
+        with pytest.raises(subprocess.TimeoutExpired):
+            client.wait(1.5)
+        holder.close()
+        assert client.wait(20) == 0
 
 
 def test_twelve_at_once(netperf_command, xenrr_server):

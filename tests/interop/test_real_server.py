@@ -9,9 +9,12 @@ import sys
 import time
 
 import pytest
+from accounting import NAMES
+from accounting import check as check_any
 from peers import Server, clean_environment, free_port, running_netserver
 
-from xenrr.results.record import Run
+import xenrr
+from xenrr.results.record import EndSpec, Run
 
 pytestmark = pytest.mark.peer("netserver")
 
@@ -65,6 +68,61 @@ def test_timed_and_counted(netserver, engine, host, test, request_bytes, respons
     check(run)
     assert run.transactions == run.target_tally.transactions == 1000
     assert run.ended == "count"
+
+
+def measure(server, host, test, engine, **spec) -> Run:
+    run = xenrr.measure(host, test, port=server.port, engine=engine, **spec)
+    check_any(run)
+    assert run.engine == engine
+    return run
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("test", NAMES)
+def test_every_test(netserver, engine, host, test):
+    assert measure(netserver, host, test, engine, duration_s=1).ended == "time"
+    count = {"transactions": 100}
+    if test in ("TCP_STREAM", "TCP_MAERTS", "TCP_SENDFILE"):
+        # Whole blocks: a netserver stops in the middle of the last one.
+        size = EndSpec(send_bytes=10_000)
+        count = {"limit_bytes": 1_000_000, "local": size, "remote": size}
+    if test != "UDP_STREAM":
+        assert measure(netserver, host, test, engine, **count).ended == "count"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("protocol", "direction", "connecting"), [
+    ("tcp", "rr", False), ("tcp", "send", False), ("tcp", "receive", False),
+    ("tcp", "none", True), ("tcp", "rr", True), ("udp", "rr", False), ("udp", "send", False),
+    ("udp", "receive", False)])
+def test_omni(netserver, engine, protocol, direction, connecting):
+    size = EndSpec(send_bytes=1000, receive_bytes=1000, measure_cpu=True)
+    run = measure(netserver, "127.0.0.1", "OMNI", engine, duration_s=1, protocol=protocol,
+                  direction=direction, connecting=connecting, local=size, remote=size)
+    assert run.remote_cpu.method == "S"
+    assert run.remote_cpu.cpus >= 1
+
+
+@pytest.mark.parametrize("test", NAMES)
+def test_cpu_and_options(netserver, test):
+    ends = EndSpec(measure_cpu=True, send_buffer=60000, receive_buffer=60000, priority=4,
+                   tos=0x10, cpu=0)
+    run = measure(netserver, "127.0.0.1", test, "pure", duration_s=1, local=ends, remote=ends,
+                  nodelay=True, keepalive=True)
+    assert run.remote_cpu.percent >= 0
+    assert run.local.send_buffer == 120000
+    if test != "UDP_STREAM":
+        assert run.remote.receive_buffer == 120000
+
+
+def test_a_calibration_and_a_segment_size(netserver):
+    from xenrr.session.sender import open_sender
+
+    with open_sender("127.0.0.1", netserver.port) as sender:
+        assert sender.calibrate().cpus >= 1
+        assert sender.mss(xenrr.TestSpec("TCP_STREAM")) > 500
+        check_any(sender.run(xenrr.TestSpec("TCP_RR", transactions=10)))
 
 
 @pytest.mark.parametrize("host", HOSTS)

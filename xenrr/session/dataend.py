@@ -6,6 +6,7 @@ which is the same for all.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -186,12 +187,15 @@ class DataEnd:
                 ports=spec.connect_ports, options=self._applied.calls,
                 close_first=spec.no_control, retry_connect=spec.retry_connect)
         sends = self.shape is Shape.SENDS
+        # A TCP receiver reads to the end of file: the target sends whole blocks, and
+        # leaving at the count would reset it.
+        limit_bytes = (spec.limit_bytes or 0) if sends or spec.is_datagram else 0
         if sends and spec.test == "TCP_SENDFILE":
             self._file_fd = _open_file(spec, end)
         return StreamSpec(
             sends=sends, datagram=spec.is_datagram,
             block_bytes=end.send_bytes if sends else end.receive_bytes,
-            duration_ns=duration_ns, limit_bytes=spec.limit_bytes or 0, interim_ns=interim_ns,
+            duration_ns=duration_ns, limit_bytes=limit_bytes, interim_ns=interim_ns,
             buffers=end.buffers, pace=pace, plain_write=spec.plain_write,
             discard=spec.copy_avoidance and not sends, file_fd=self._file_fd,
             file_bytes=os.fstat(self._file_fd).st_size if self._file_fd >= 0 else 0)
@@ -226,12 +230,14 @@ class DataEnd:
         """
         if self.shape is Shape.CONNECTIONS:
             return Finish(tally.elapsed_ns)
-        try:
-            if self.spec.is_datagram:
-                # Three, since the first may be lost.
-                for _ in range(0 if classic else 3):
+        if self.spec.is_datagram:
+            # Three, since the first may be lost. One that is refused tells of an earlier
+            # one that a target which has ended did not take.
+            for _ in range(0 if classic else 3):
+                with contextlib.suppress(OSError):
                     self.sock.send(b"")
-                return Finish(tally.elapsed_ns)
+            return Finish(tally.elapsed_ns)
+        try:
             if self.shape is Shape.RECEIVES:
                 self._leave_sender(tally, stopped)
                 return Finish(tally.elapsed_ns)

@@ -60,7 +60,7 @@ class DataOptions:
     def wishes(self, family: int, datagram: bool) -> list[tuple[str, SocketOption]]:
         """The calls that these options are, each with the name of its field.
 
-        The order matters once: buffers have to be set before a connection is made.
+        All of them go before a connection is made.
         """
         level, tcp, ip = socket.SOL_SOCKET, socket.IPPROTO_TCP, socket.IPPROTO_IP
         six = family == socket.AF_INET6
@@ -75,14 +75,15 @@ class DataOptions:
                              ("debug", "SO_DEBUG")):
             if getattr(self, name):
                 wanted.append((name, level, option, 1))
-        if self.priority >= 0:
-            wanted.append(("priority", level, "SO_PRIORITY", self.priority))
         # 0 is what every socket has: netperf does not set it either.
         if self.tos > 0 and six:
             wanted.append(("tos", socket.IPPROTO_IPV6, "IPV6_TCLASS", self.tos))
         elif self.tos > 0:
             wanted.append(("tos", ip, "IP_TOS", self.tos))
-        if self.multicast_ttl >= 0 and not six:
+        # Behind the type of service, which sets a priority of its own on the way.
+        if self.priority >= 0:
+            wanted.append(("priority", level, "SO_PRIORITY", self.priority))
+        if self.multicast_ttl >= 0 and datagram and not six:
             wanted.append(("multicast_ttl", ip, "IP_MULTICAST_TTL", self.multicast_ttl))
         calls = [(name, SocketOption(where, getattr(socket, option), _value(value)))
                  for name, where, option, value in wanted if hasattr(socket, option)]

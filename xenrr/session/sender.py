@@ -356,7 +356,7 @@ class Sender:
         if self._control is None:
             return Report(), ""
         early = ended not in ("time", "count")
-        if deal.classic and early and (spec.is_datagram or spec.connecting):
+        if early and (spec.connecting or (deal.classic and spec.is_datagram)):
             # It would say nothing before its own alarm: the session ends here instead.
             self._control.sock.close()
             return Report(), ""
