@@ -114,7 +114,8 @@ def _cpu_line(outcome: Outcome) -> str:
     run = outcome.run
     text = (f"{run.local.send_buffer:<6d} {run.local.receive_buffer:<6d} "
             f"{run.spec.request_bytes:<6d}  {run.spec.response_bytes:<6d} "
-            f"{outcome.elapsed_s:<6.2f}  {outcome.rate:<6.2f}  ")
+            f"{outcome.elapsed_s:<6.2f}  {outcome.rate:<6.2f}"
+            + (" " * 2 if outcome.test == "TCP_RR" else " " * 3))
     shares = (f"{outcome.local_cpu_percent:<6.2f} {outcome.remote_cpu_percent:<6.2f} "
               f"{outcome.local_demand:<6.3f}  {outcome.remote_demand:<6.3f}")
-    return f"{text} {shares}" if run.spec.connecting else f"{text}{shares} {outcome.brand}"
+    return text + shares + ("" if run.spec.connecting else f" {outcome.brand}")

@@ -81,3 +81,12 @@ def test_the_rest_of_a_stream(made, records, test, line):
     run = records.stream(spec, 1000, 100_000,
                          interims=(records.point(0.9, 0.9, 0, 90_000_000),))
     assert printer.last_lines(run) == line
+
+
+def test_older_tests_print_whole_intervals_only(made, records):
+    spec = TestSpec("TCP_CC", interim_s=0.3)
+    printer = InterimPrinter(made(spec).options, spec)
+    assert printer.lines(records.point(0.62, 0.28, 1000))
+    assert printer.lines(records.point(1.0, 0.1, 1000)) == ""
+    spec = TestSpec("TCP_CRR", interim_s=0.3)
+    assert InterimPrinter(made(spec).options, spec).lines(records.point(1.0, 0.1, 1000))

@@ -122,7 +122,7 @@ def test_cpu_columns_of_the_target(made, records):
         "Send   Recv   Size    Size   Time    10^3bits local  remote local   remote",
         "bytes  bytes  bytes   bytes  secs.   per sec  % U    % S    us/KB   us/KB",
         "",
-        "16384  131072 1       1      1.00    1152.26  -1.00  50.00  -1.000  7109.531 ",
+        "16384  131072 1       1      1.00    1152.26   -1.00  50.00  -1.000  7109.531 ",
         "16384  131072"]
     assert lines(made(spec, run, verbosity=0)) == ["13.886 S "]
 
