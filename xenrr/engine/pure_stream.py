@@ -55,11 +55,23 @@ class _OneWay(Timed):
     def resumed(self) -> None:
         self.call_start = self.now
 
-    def called(self, count: int) -> None:
-        """``count`` calls are in the samples."""
+    def called(self, before: int, ended: int) -> int:
+        """Calls are in the samples.
+
+        Args:
+            before: How many samples there were before them.
+            ended: When the last of them did.
+
+        Returns:
+            How many calls.
+        """
+        count = len(self.samples.raw) - before
+        self.call_start = ended
+        self.calls += count
         self.brake.left -= count
         if len(self.samples.raw) >= FOLD_SAMPLES:
             self.samples.fold()
+        return count
 
     def call_failed(self, exc: OSError) -> Ended | None:
         """A call on the socket did not go through: go on, end, or raise what it said."""
@@ -132,12 +144,9 @@ class StreamSender(_OneWay):
         except OSError as exc:
             put, failure = size, exc
         finally:
-            done = len(raw) - before
-            self.call_start = start
-            self.calls += done
+            done = self.called(before, start)
             self.send_calls += done
             self.bytes_sent += done * size
-            self.called(done)
         if failure is not None:
             return self.not_sent(failure)
         self.now = now
@@ -172,7 +181,6 @@ class StreamSender(_OneWay):
         self.send_calls += 1
         self.bytes_sent += put
         self.block_left -= put
-        self.called(0)
         return self.tick() if self.now >= self.due and not self.done() else None
 
     def sprint_from_file(self, budget: int) -> Ended | None:
@@ -210,12 +218,9 @@ class StreamSender(_OneWay):
         except OSError as exc:
             failure = exc
         finally:
-            done = len(raw) - before
-            self.call_start = start
-            self.file_offset = offset
-            self.send_calls += done
+            self.send_calls += self.called(before, start)
             self.bytes_sent = self.enough - left
-            self.called(done)
+            self.file_offset = offset
         if failure is not None:
             return self.call_failed(failure)
         if not put:
@@ -302,12 +307,8 @@ class StreamReceiver(_OneWay):
         except OSError as exc:
             got, failure = least, exc
         finally:
-            done = len(raw) - before
-            self.call_start = start
-            self.calls += done
-            self.recv_calls += done
+            self.recv_calls += self.called(before, start)
             self.bytes_received = self.enough - left
-            self.called(done)
         if failure is not None:
             return self.not_received(failure)
         if got < least:
@@ -349,12 +350,10 @@ class StreamReceiver(_OneWay):
         self.now = monotonic_ns()
         if not self.started_ns:
             self.begin()
+        before = len(self.samples.raw)
         self.samples.raw.append(self.now - self.call_start)
-        self.call_start = self.now
-        self.calls += 1
-        self.recv_calls += 1
+        self.recv_calls += self.called(before, self.now)
         self.bytes_received += min(got, self.spec.block_bytes)
-        self.called(1)
         if self.bytes_received >= self.enough:
             return Ended.COUNT
         return self.tick() if self.now >= self.due else None
