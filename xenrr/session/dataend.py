@@ -10,13 +10,23 @@ import contextlib
 import errno
 import os
 import socket
+import struct
 import tempfile
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Union
 
-from xenrr.engine.base import AnySpec, ConnectSpec, Ended, LoopSpec, Role, StreamSpec, Tally
+from xenrr.engine.base import (
+    AnySpec,
+    ConnectSpec,
+    Ended,
+    LoopSpec,
+    Role,
+    SocketOption,
+    StreamSpec,
+    Tally,
+)
 from xenrr.errors import SpecError
 from xenrr.results.record import RECEIVE, ROUND_TRIPS, SECOND_NS, SEND, SocketFacts, TestSpec
 from xenrr.session.dataoptions import apply_options, sender_options
@@ -47,6 +57,10 @@ LOOK_S = 0.1
 PROGRESS_NS = SECOND_NS
 # More of a fill file than this is not read.
 MAX_FILL_BYTES = 1 << 24
+
+# On every socket of a test with many connections, as netperf has it: a port is free again
+# while the connection before is still in TIME_WAIT.
+REUSE_ADDRESS = SocketOption(socket.SOL_SOCKET, socket.SO_REUSEADDR, struct.pack("=i", 1))
 
 Address = Union["tuple[str, int]", "tuple[str, int, int, int]"]
 
@@ -184,7 +198,7 @@ class DataEnd:
                 transactions=spec.transactions or 0, interim_ns=interim_ns,
                 buffers=end.buffers, pace=pace, destination=self._address,
                 source=self.sock.getsockname()[0] if source is not None else "",
-                ports=spec.connect_ports, options=self._applied.calls,
+                ports=spec.connect_ports, options=(REUSE_ADDRESS, *self._applied.calls),
                 close_first=spec.no_control, retry_connect=spec.retry_connect)
         sends = self.shape is Shape.SENDS
         # A TCP receiver reads to the end of file: the target sends whole blocks, and

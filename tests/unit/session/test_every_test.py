@@ -262,6 +262,15 @@ def test_local_ports_of_connections(sender):
     check(run)
 
 
+def test_a_local_port_may_be_used_again(sender):
+    """Somebody is still bound to it, as a connection in TIME_WAIT is."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        check(sender.run(TestSpec("TCP_CRR", transactions=1, connect_ports=(port, port))))
+
+
 def test_a_calibration(sender):
     answer = sender.calibrate()
     assert (answer.rate, answer.cpus) == (100.0, os.cpu_count())
