@@ -69,4 +69,5 @@ def percentile_lines(outcome: Outcome, percents: tuple[float, ...]) -> str:
     if not outcome.options.headers:
         return f"{line}\n"
     head = "  ".join(f"{title:>{width}}" for title, width in zip(titles, widths))
-    return f"Round-trip latency, usec\n{head}\n{line}\n"
+    what = "Time of a call" if outcome.run.spec.is_one_way else "Round-trip latency"
+    return f"{what}, usec\n{head}\n{line}\n"

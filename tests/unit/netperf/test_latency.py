@@ -4,6 +4,7 @@ import pytest
 
 from xenrr.errors import SpecError
 from xenrr.netperf.latency import parse_percents, percent_of_selector, percentile_lines
+from xenrr.results.record import TestSpec
 
 
 @pytest.mark.parametrize(("name", "percent"), [
@@ -32,6 +33,11 @@ def test_lines(outcome):
         "   MIN     P50   P99.9     MAX\n"
         "13.000  13.007  90.000  90.000\n")
     assert percentile_lines(outcome("-t TCP_RR -P 0"), (50.0,)) == "13.000  13.007  90.000\n"
+
+
+def test_nothing_goes_round_one_way(made):
+    assert percentile_lines(made(TestSpec("TCP_STREAM")), (50.0,)).splitlines()[0] == (
+        "Time of a call, usec")
 
 
 def test_keyval_lines(outcome):
