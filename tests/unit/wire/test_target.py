@@ -20,11 +20,12 @@ from xenrr.wire.dialect import (
     CLASSIC_SERVER,
     NETPERF_2_6,
     NETPERF_2_7,
+    OMNI_2_4_5,
     SHORT_SYSINFO,
     XENRR,
 )
 from xenrr.wire.message import Kind, encode_request
-from xenrr.wire.omni import OmniRequest, OmniResponse, OmniResults
+from xenrr.wire.omni import OmniFlags, OmniRequest, OmniResponse, OmniResults
 from xenrr.wire.states import State
 from xenrr.wire.target import NEED_DATA, PEER_CLOSED, TargetConnection
 
@@ -129,6 +130,30 @@ def test_results_come_in_the_layout_of_the_release(dialect, word):
     target.send(OmniResponse(data_port=7))
     assert target.send(OmniResults(ifslot="here"))[8 + 4 * word:].startswith(b"here\0")
     assert target.state is State.IDLE
+
+
+def test_an_omni_request_of_the_first_form_is_answered_in_it():
+    target = asked(SysinfoRequest(), dialect=SHORT)
+    assert target.next_event() == SysinfoRequest()
+    target.send(SysinfoResponse(",a,b,c,d"))
+    request = OmniRequest(flags=OmniFlags.ROUTING_ALLOWED | OmniFlags.MEASURE_CPU)
+    target.receive_data(encode_request(request, OMNI_2_4_5))
+    assert target.next_event() == request
+    assert target.dialect is OMNI_2_4_5
+    raw = target.send(OmniResponse(flags=OmniFlags.NODELAY, data_port=7))
+    assert [int.from_bytes(raw[8 + 4 * word:][:4], "big") for word in (6, 8, 13)] == [1, 0, 7]
+    assert len(target.send(OmniResults())) == 256
+    target.receive_data(encode_request(SysinfoRequest(), SHORT))
+    assert target.next_event() == SysinfoRequest()
+    assert target.dialect is OMNI_2_4_5
+
+
+def test_a_long_message_never_has_the_first_form():
+    """What stands in its words 21 to 25 is somebody's mistake, for the shell to judge."""
+    request = OmniRequest(ipfamily=7, netperf_port=4)
+    target = asked(request)
+    assert target.next_event() == request
+    assert target.dialect is NETPERF_2_7
 
 
 def test_a_xenrr_probe_is_answered_without_waiting():
