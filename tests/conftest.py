@@ -3,7 +3,6 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -36,6 +35,16 @@ def no_c_engine() -> str:
     return ""
 
 
+@functools.cache
+def no_lab() -> str:
+    """Why no lab can be made here as root; empty when one can."""
+    from xenrr.lab.privilege import is_root
+
+    if not is_root():
+        return "a lab needs Linux and root with the right to make namespaces"
+    return "" if shutil.which("tc") else "no ip and tc on PATH (Debian: iproute2)"
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("peer"):
         for program in mark.args:
@@ -43,11 +52,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 lacking("peer", f"no {program} on PATH")
     if item.get_closest_marker("c_engine") and (why := no_c_engine()):
         lacking("c_engine", why)
-    if item.get_closest_marker("lab") and not (
-            sys.platform == "linux" and os.geteuid() == 0):
-        lacking("lab", "a lab needs Linux and root")
-    if item.get_closest_marker("lab") and shutil.which("tc") is None:
-        lacking("lab", "no ip and tc on PATH (Debian: iproute2)")
+    if item.get_closest_marker("lab") and (why := no_lab()):
+        lacking("lab", why)
 
 
 @pytest.fixture(params=["pure", pytest.param("hot", marks=pytest.mark.c_engine)])

@@ -18,6 +18,13 @@ from peers import ROOT, clean_environment
 LIMIT_S = 100.0
 
 
+def inodes_of(lab):
+    """What tells a lab's network namespaces from others."""
+    names = os.listdir("/run/netns") if os.path.isdir("/run/netns") else []
+    return {os.stat(f"/run/netns/{name}").st_ino for name in names
+            if name.startswith(f"xrr-{lab}")}
+
+
 def processes_of(namespace_inodes):
     """Ids of processes in some network namespaces."""
     found = []
@@ -75,16 +82,11 @@ class Labs:
 
     def traces(self) -> list[str]:
         """Everything on this machine that has this lab's name or is in its namespaces."""
-        found = []
-        inodes = set()
+        found = [f"process {number}" for number in processes_of(inodes_of(self.name))]
         for folder in ("/run/netns", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup"):
             with contextlib.suppress(OSError):
-                for name in os.listdir(folder):
-                    if name.startswith(f"xrr-{self.name}"):
-                        found.append(f"{folder}/{name}")
-                        if folder == "/run/netns":
-                            inodes.add(os.stat(found[-1]).st_ino)
-        found += [f"process {number}" for number in processes_of(inodes)]
+                found += [f"{folder}/{name}" for name in os.listdir(folder)
+                          if name.startswith(f"xrr-{self.name}")]
         labs = self.folder / "lab"
         if labs.is_dir():
             found += [str(path) for path in labs.iterdir() if path.name != ".lock"]

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab.labs import Labs, end, swept, wait_for
+from lab.labs import Labs, end, inodes_of, processes_of, swept, wait_for
 from peers import ROOT
 
 pytestmark = pytest.mark.lab
@@ -240,9 +240,8 @@ def test_switches_end_with_a_killed_run(labs):
     running = labs.start("run", "--name", labs.name, BED, "--", *SLEEP)
     try:
         assert running.stdout.readline() == "here\n"
-        switches = {line.split()[0] for line in subprocess.run(
-            ["ps", "-ewwo", "pid,args"], capture_output=True, text=True,
-            check=True).stdout.splitlines() if f"/lab/{labs.name} " in line}
+        switches = [number for number in processes_of(inodes_of(labs.name))
+                    if b"switch.py" in Path(f"/proc/{number}/cmdline").read_bytes()]
         assert len(switches) == 5
         running.kill()
         running.wait(10)
@@ -343,3 +342,31 @@ def test_a_machine_that_a_lab_does_not_have(labs):
     labs.up(PAIR)
     done = labs.call("exec", f"{labs.name}/z", "--", "true", code=1)
     assert f"lab {labs.name} has no machine z; it has a, b" in done.stderr
+
+
+@pytest.mark.parametrize("more", [[], ["--user-namespace"]])
+def test_ctrl_c_at_a_terminal_reaches_the_command_once(labs, more):
+    """The terminal sends SIGINT to all of them; passing it on would make it two."""
+    program = ("import signal, sys, time; seen = []\n"
+               "signal.signal(2, lambda *_: seen.append(1)); print('here', flush=True)\n"
+               "give_up = time.monotonic() + 60\n"
+               "while not seen and time.monotonic() < give_up: time.sleep(0.01)\n"
+               "time.sleep(1); print('interrupts:', len(seen), flush=True); sys.exit(9)")
+    terminal = ("import os, pty, sys; "
+                "sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))")
+    with subprocess.Popen(
+            [sys.executable, "-c", terminal, *labs.words, "run", "--name", labs.name, *more,
+             PAIR, "--", sys.executable, "-S", "-c", program],
+            env=labs.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as typing:
+        shown = b""
+        while b"here" not in shown:
+            shown += typing.stdout.read1(1000)
+        typing.stdin.write(b"\x03")
+        typing.stdin.flush()
+        # Not closed before the end: that would be a hang-up.
+        while b"interrupts" not in shown:
+            shown += typing.stdout.read1(1000)
+        shown += typing.communicate(timeout=60)[0]
+    assert b"interrupts: 1\r\n" in shown
+    assert typing.returncode == 9
+    assert labs.traces() == []

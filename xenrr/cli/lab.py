@@ -19,7 +19,7 @@ from xenrr.errors import CommandError, LabError
 from xenrr.lab import bed, hold
 from xenrr.lab.plan import command_lines, plan_lab
 from xenrr.lab.privilege import is_root
-from xenrr.lab.spec import LabSpec, PathSpec, load_lab
+from xenrr.lab.spec import LabSpec, PathSpec, check_lab_name, load_lab
 from xenrr.lab.state import Entry, Runtime, runtime_folder
 
 __all__ = ["LabCommand"]
@@ -58,6 +58,7 @@ class LabCommand:
         down = actions.add_parser("down", help="take labs down, and what killed ones left")
         down.add_argument("what", nargs="?", default="", metavar="FILE",
                           help="the declaration or the name of one; without it all")
+        down.add_argument("--json", action="store_true", help="print what was done as JSON")
         shown = actions.add_parser("list", help="show the labs there are")
         shown.add_argument("lab", nargs="?", default="", help="show this one's machines")
         shown.add_argument("--json", action="store_true", help="print them as JSON")
@@ -69,6 +70,8 @@ class LabCommand:
             raise CommandError(f"{args.action} needs a command after --", USAGE)
         if words is not None and not takes:
             raise CommandError(f"{args.action} takes no command", USAGE)
+        if getattr(args, "name", ""):
+            check_lab_name(args.name)
         actions = {"up": _up, "run": _run, "exec": _exec, "down": _down, "list": _list}
         return actions[args.action](args, words or [])
 
@@ -132,6 +135,7 @@ def _down(args: Namespace, _: Sequence[str]) -> int:
     screen = Screen()
     runtime = Runtime(runtime_folder())
     code = 0
+    done: dict[str, list[str]] = {"down": [], "kept": []}
     with runtime.locked():
         chosen = [entry for entry in runtime.entries() if _is_meant(entry, args.what)]
         if args.what and not chosen:
@@ -142,18 +146,22 @@ def _down(args: Namespace, _: Sequence[str]) -> int:
                 screen.talk(f"{entry.record.lab} is {state} by process "
                             f"{entry.record.holder}; it goes when that ends")
                 code = FAILED if args.what else code
+                done["kept"].append(entry.record.lab)
                 continue
             bed.sweep(entry)
-            screen.result(f"{entry.record.lab} is down ({state} before, "
-                          f"{len(entry.record.machines)} machines)")
+            done["down"].append(entry.record.lab)
+            if not args.json:
+                screen.result(f"{entry.record.lab} is down ({state} before, "
+                              f"{len(entry.record.machines)} machines)")
         if not chosen:
             screen.talk("there is no lab")
+    if args.json:
+        print(json.dumps(done))
     return code
 
 
 def _is_meant(entry: Entry, what: str) -> bool:
-    return not what or entry.record.lab == what or (
-        entry.record.file == os.path.abspath(what) and what != "")
+    return not what or what == entry.record.lab or os.path.abspath(what) == entry.record.file
 
 
 def _list(args: Namespace, _: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ from xenrr.errors import SpecError
 from xenrr.lab.document import Document, Table, read_document
 
 __all__ = ["MAX_MACHINES", "CpuShare", "Guest", "Host", "LabSpec", "Machine", "PathSpec",
-           "load_lab", "make_lab"]
+           "check_lab_name", "load_lab", "make_lab"]
 
 # The kernel's bridge has 1024 ports (BR_MAX_PORTS, net/bridge/br_private.h), and 1000
 # namespaces took 10 s to make.
@@ -27,6 +27,8 @@ MAX_MACHINES = 1000
 MAX_GUESTS = 200
 # Names end up in names of namespaces, folders and host names, beside "xrr-" and the lab's.
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}")
+MAX_LAB_NAME = 24
+LAB_NAME = f"a letter, then letters, digits, _ . or -, {MAX_LAB_NAME} in all"
 # The wire's own namespace.
 WIRE = "wire"
 DEFAULT_NETWORK = "10.94.0.0/16"
@@ -199,15 +201,27 @@ def make_lab(document: Document) -> LabSpec:
     return LabSpec(_lab_name(top), tuple(hosts), network, switch, document.file)
 
 
+def check_lab_name(name: str) -> None:
+    """See that a lab can be called so.
+
+    Raises:
+        SpecError: It cannot.
+    """
+    if not NAME.fullmatch(name) or len(name) > MAX_LAB_NAME:
+        raise SpecError(f"name: expected {LAB_NAME}, found {name!r}")
+
+
 def _lab_name(top: Table) -> str:
-    expected = "a letter, then letters, digits, _ . or -, 24 in all"
-    name = top.text("name", expected)
+    name = top.text("name", LAB_NAME)
     if name is None:
         # A file may be called anything; what a name cannot hold is left out.
         stem = re.sub(r"^lab-|[^A-Za-z0-9_.-]+", "", Path(top.document.file).stem)
-        name = stem[:24] if NAME.fullmatch(stem[:24]) else "lab"
-    if not NAME.fullmatch(name) or len(name) > 24:
-        raise top.error("name", f"name: expected {expected}, found {name!r}")
+        stem = stem[:MAX_LAB_NAME]
+        return stem if NAME.fullmatch(stem) else "lab"
+    try:
+        check_lab_name(name)
+    except SpecError as exc:
+        raise top.error("name", str(exc)) from exc
     return name
 
 
