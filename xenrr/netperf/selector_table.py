@@ -311,7 +311,8 @@ NETPERF: tuple[tuple[str, str, str, Value], ...] = (
     ("REMOTE_RECV_DIRTY_COUNT", "Remote|Recv|Dirty|Count", "%d", -1),
     ("REMOTE_RECV_CLEAN_COUNT", "Remote|Recv|Clean|Count", "%d", -1),
     ("REMOTE_NODELAY", "Remote|NODELAY", "%d", _flag("remote", "nodelay")),
-    ("REMOTE_CORK", "Remote|Cork", "%d", _flag("remote", "cork")),
+    # No request carries it: netperf shows what was typed.
+    ("REMOTE_CORK", "Remote|Cork", "%d", lambda o: int(o.run.spec.cork)),
     ("LOCAL_SYSNAME", "Local|Sysname", "%s", GONE),
     ("LOCAL_SYSTEM_MODEL", "Local|System|Model", "%s", GONE),
     ("LOCAL_RELEASE", "Local|Release", "%s", GONE),

@@ -136,6 +136,11 @@ def test_what_was_asked_and_what_came_of_it(made, records):
         "1", "9", "-2", "0xfffffffe", "cubic", "-1"]
 
 
+def test_the_targets_cork_is_what_was_typed(made):
+    assert values(made(TestSpec(cork=True)), "LOCAL_CORK", "REMOTE_CORK") == ["0", "1"]
+    assert values(made(TestSpec()), "REMOTE_CORK") == ["0"]
+
+
 def test_no_congestion_control_of_connections(made, records):
     run = records.run(TestSpec("TCP_CRR"))
     run = replace(run, local=replace(run.local, congestion="reno"))
