@@ -33,7 +33,7 @@ from xenrr.stats.histogram import HIGHEST_NS, Histogram, counts_index, highest_e
 __all__ = ["CHUNK_BYTES", "FOLD_SAMPLES", "MAX_STRAYS", "MIN_STEP_NS", "NEVER",
            "NO_SIGNAL", "TARGET_TEXT", "TEXT", "TRUNCATE", "Brake", "Incoming", "Outgoing",
            "Over", "Phase", "Samples", "SocketTimeout", "Timed", "no_broken_pipe_signal",
-           "ring"]
+           "pour", "ring", "sender_function"]
 
 # Content of every message a sender sends, unless it was told another; nobody looks at it.
 TEXT = b"netperf"
