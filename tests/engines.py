@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import struct
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -182,3 +184,28 @@ def read_interims(descriptor: int) -> list[Interim]:
         pass
     assert len(data) % INTERIM_RECORD.size == 0
     return [Interim(*values) for values in INTERIM_RECORD.iter_unpack(data)]
+
+
+@contextlib.contextmanager
+def signals(handler: Callable[[int, Any], Any], after_s: float, every_s: float = 0,
+            ) -> Iterator[None]:
+    """SIGUSR1 for the main thread, once or again and again (pytest-timeout has SIGALRM)."""
+    over = threading.Event()
+
+    def send() -> None:
+        wait_s = after_s
+        while not over.wait(wait_s):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+            if not every_s:
+                break
+            wait_s = every_s
+
+    old = signal.signal(signal.SIGUSR1, handler)
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGUSR1, old)

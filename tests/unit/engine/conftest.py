@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 
 import pytest
 from engines import PAIRS, tcp_pair, udp_pair
@@ -49,29 +45,3 @@ def connect() -> Iterator[Callable[[bool], tuple[socket.socket, socket.socket]]]
     yield make
     for sock in made:
         sock.close()
-
-
-@pytest.fixture
-def signalled() -> Callable[[], AbstractContextManager[list[int]]]:
-    """SIGUSR1 for the main thread every 2 ms, and what it saw of them."""
-
-    @contextlib.contextmanager
-    def signals() -> Iterator[list[int]]:
-        seen: list[int] = []
-        over = threading.Event()
-
-        def send() -> None:
-            while not over.wait(0.002):
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
-
-        old = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
-        thread = threading.Thread(target=send, daemon=True)
-        thread.start()
-        try:
-            yield seen
-        finally:
-            over.set()
-            thread.join()
-            signal.signal(signal.SIGUSR1, old)
-
-    return signals

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,6 +19,7 @@ from engines import (
     check_accounts,
     end,
     sender_spec,
+    signals,
     target_spec,
 )
 
@@ -35,31 +33,6 @@ class Interrupted(Exception):
 
 def interrupt(number: int, frame: Any) -> None:
     raise Interrupted
-
-
-@contextlib.contextmanager
-def signals(handler: Callable[[int, Any], Any], after_s: float, every_s: float = 0,
-            ) -> Iterator[None]:
-    """SIGUSR1 for the main thread, once or again and again (pytest-timeout has SIGALRM)."""
-    over = threading.Event()
-
-    def send() -> None:
-        wait_s = after_s
-        while not over.wait(wait_s):
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
-            if not every_s:
-                break
-            wait_s = every_s
-
-    old = signal.signal(signal.SIGUSR1, handler)
-    thread = threading.Thread(target=send, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        signal.signal(signal.SIGUSR1, old)
 
 
 @PROTOCOLS

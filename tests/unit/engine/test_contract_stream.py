@@ -21,6 +21,7 @@ from engines import (
     receiving,
     reset,
     sending,
+    signals,
 )
 
 from xenrr.engine.base import Ended, StreamSpec, Tally
@@ -414,10 +415,11 @@ def test_a_file_on_its_own_thread(engine, connect):
     assert len(read_to_end(far)) == 30_000
 
 
-def test_signals_interrupt_and_the_loop_goes_on(pair, connect, signalled):
+def test_signals_interrupt_and_the_loop_goes_on(pair, connect):
     near, far = connect(False)
     answering = Running(pair[1], far, receiving())
-    with signalled() as seen:
+    seen: list[int] = []
+    with signals(lambda number, frame: seen.append(number), 0.002, 0.002):
         sent = pair[0].run(near, sending(block_bytes=1 << 20, duration_ns=250 * MS))
     near.shutdown(socket.SHUT_WR)
     assert len(seen) > 5
