@@ -180,7 +180,14 @@ def test_sizes_that_make_no_sense(line):
         parse(f"-t TCP_RR {line}").spec(0, 0)
 
 
-@given(st.lists(st.text(alphabet="-46cCTHLptlvPfiIrBDjsSrko,.x10 ", max_size=5), max_size=6))
-def test_any_line_is_options_or_one_error(words):
+LETTERS = "46aAbBcCdDeFfgGhHiIjkKlLmMnNoOpPqrRsStTuUvVwWxyYzZ"
+WORDS = ["--", "-", "0", "-1", "1,2", ",3", "4,", "1.5", "64K", "0x20", "af11", "a/8,4", "rr",
+         "send|recv", "udp", "dgram", "?", "--json", "--", "", ",", "9" * 40, "-t"]
+
+
+@given(st.sampled_from(["TCP_RR", "UDP_STREAM", "TCP_CC", "TCP_SENDFILE", "omni", "UUID", "X"]),
+       st.lists(st.one_of(st.sampled_from([f"-{letter}" for letter in LETTERS]),
+                          st.sampled_from(WORDS), st.text(max_size=5)), max_size=8))
+def test_any_line_is_a_test_or_one_error(test, words):
     with contextlib.suppress(CommandError, SpecError):
-        parse_client(words)
+        parse_client(["-t", test, *words]).spec(0, 0)
