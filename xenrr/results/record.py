@@ -107,6 +107,10 @@ class EndSpec:
                                 f"got {value}")
 
 
+# What travels into the kernel as an int, and SO_MAX_PACING_RATE, which is 64 bits there.
+SOCKET_LIMITS = (("max_segment", MAX_MESSAGE_BYTES), ("multicast_ttl", 255),
+                 ("pacing_rate", 2**63 - 1))
+
 # Buffer, call and ring sizes are memory: a ring of the largest is bounded once more below.
 END_LIMITS = (
     ("send_buffer", -1, MAX_MESSAGE_BYTES), ("receive_buffer", -1, MAX_MESSAGE_BYTES),
@@ -220,6 +224,10 @@ class TestSpec:
                                 f"got {getattr(self, name)}")
         if self.data_family not in (0, 4, 6):
             raise SpecError(f"data_family has to be 4, 6 or 0, got {self.data_family}")
+        for name, most in SOCKET_LIMITS:
+            if not -1 <= getattr(self, name) <= most:
+                raise SpecError(f"{name} has to lie between -1 and {most}, "
+                                f"got {getattr(self, name)}")
         for name in ("wait_s", "interim_s", "loss_timeout_s"):
             if not 0 <= getattr(self, name) <= MAX_DURATION_S:
                 raise SpecError(f"{name} has to lie between 0 and {MAX_DURATION_S} s, "

@@ -172,7 +172,7 @@ def test_contradictions_and_nonsense(line):
 
 @pytest.mark.parametrize("line", [
     "-- -m 2G", "-t UDP_STREAM -- -m 70000", "-t TCP_CRR -- -p 0,7", "-t TCP_CRR -- -p 70000",
-    "-t omni -- -c -T udp"])
+    "-t omni -- -c -T udp", "-- -G 3G", "-- -G -2", "-- -l 256", "-- -q 9999999999999999999"])
 def test_values_that_make_no_sense(line):
     with pytest.raises(SpecError):
         parse(line).spec(0, 0)
