@@ -70,6 +70,17 @@ def _cpu(end: str, name: str, unmeasured: float) -> Value:
     return value
 
 
+def _peak(end: str, name: str) -> Value:
+    """The busiest CPU; a target that did not look says 0, one that was not asked nothing."""
+
+    def value(outcome: Outcome) -> float:
+        told = end == "remote" and not outcome.run.spec.no_control
+        usage = getattr(outcome.run, f"{end}_cpu")
+        return getattr(usage, name) if usage is not None else 0 if told else -1
+
+    return value
+
+
 def _call_size(end: str, kind: str) -> Value:
     """Bytes per call of one end.
 
@@ -155,6 +166,14 @@ def _round_trip_us(outcome: Outcome) -> float:
     """netperf's round-trip latency; -1 where nothing goes round."""
     run = outcome.run
     return run.latency_from_rate_us if counts_transactions(run.spec) else -1.0
+
+
+def _destination_family(outcome: Outcome) -> int:
+    """That of the control connection; without one, what was asked for."""
+    typed = outcome.options
+    if outcome.run.spec.no_control and not (typed.data_family or typed.host_family):
+        return 0
+    return int(outcome.ends.family)
 
 
 def _bits(value: int) -> int:
@@ -253,15 +272,15 @@ NETPERF: tuple[tuple[str, str, str, Value], ...] = (
     ("LOCAL_CPU_BIND", "Local|CPU|Bind", "%d", _asked("local", "cpu")),
     ("LOCAL_CPU_COUNT", "Local|CPU|Count", "%d", _cpu("local", "cpus", 0)),
     ("LOCAL_CPU_PEAK_UTIL", "Local|Peak|Per CPU|Util %", "%.2f",
-     _cpu("local", "peak_percent", -1.0)),
-    ("LOCAL_CPU_PEAK_ID", "Local|Peak|Per CPU|ID", "%d", _cpu("local", "peak_cpu", -1)),
+     _peak("local", "peak_percent")),
+    ("LOCAL_CPU_PEAK_ID", "Local|Peak|Per CPU|ID", "%d", _peak("local", "peak_cpu")),
     ("LOCAL_CPU_MODEL", "Local|CPU|Model", "%s", GONE),
     ("LOCAL_CPU_FREQUENCY", "Local|CPU|Frequency|MHz", "%d", 0),
     ("REMOTE_CPU_BIND", "Remote|CPU|Bind", "%d", _asked("remote", "cpu")),
     ("REMOTE_CPU_COUNT", "Remote|CPU|Count", "%d", _cpu("remote", "cpus", 0)),
     ("REMOTE_CPU_PEAK_UTIL", "Remote|Peak|Per CPU|Util %", "%.2f",
-     _cpu("remote", "peak_percent", 0.0)),
-    ("REMOTE_CPU_PEAK_ID", "Remote|Peak|Per CPU|ID", "%d", _cpu("remote", "peak_cpu", 0)),
+     _peak("remote", "peak_percent")),
+    ("REMOTE_CPU_PEAK_ID", "Remote|Peak|Per CPU|ID", "%d", _peak("remote", "peak_cpu")),
     ("REMOTE_CPU_MODEL", "Remote|CPU|Model", "%s", GONE),
     ("REMOTE_CPU_FREQUENCY", "Remote|CPU|Frequency|MHz", "%d", 0),
     ("SOURCE_PORT", "Source|Port", "%s", lambda o: o.ends.local_port_text),
@@ -269,7 +288,7 @@ NETPERF: tuple[tuple[str, str, str, Value], ...] = (
     ("SOURCE_FAMILY", "Source|Family", "%d", lambda o: int(o.ends.asked_local_family)),
     ("DEST_PORT", "Destination|Port", "%s", lambda o: o.ends.remote_port_text),
     ("DEST_ADDR", "Destination|Address", "%s", lambda o: o.ends.remote_host),
-    ("DEST_FAMILY", "Destination|Family", "%d", lambda o: int(o.ends.family)),
+    ("DEST_FAMILY", "Destination|Family", "%d", _destination_family),
     ("LOCAL_SEND_CALLS", "Local|Send|Calls", "%d", _send_calls),
     ("LOCAL_RECV_CALLS", "Local|Recv|Calls", "%d", lambda o: o.run.recv_calls),
     ("LOCAL_BYTES_PER_RECV", "Local|Bytes|Per|Recv", "%.2f",
@@ -310,7 +329,8 @@ NETPERF: tuple[tuple[str, str, str, Value], ...] = (
     ("REMOTE_SEND_DIRTY_COUNT", "Remote|Send|Dirty|Count", "%d", -1),
     ("REMOTE_RECV_DIRTY_COUNT", "Remote|Recv|Dirty|Count", "%d", -1),
     ("REMOTE_RECV_CLEAN_COUNT", "Remote|Recv|Clean|Count", "%d", -1),
-    ("REMOTE_NODELAY", "Remote|NODELAY", "%d", _flag("remote", "nodelay")),
+    ("REMOTE_NODELAY", "Remote|NODELAY", "%d",
+     lambda o: -1 if o.run.spec.no_control else int(o.remote.nodelay)),
     # No request carries it: netperf shows what was typed.
     ("REMOTE_CORK", "Remote|Cork", "%d", lambda o: int(o.run.spec.cork)),
     ("LOCAL_SYSNAME", "Local|Sysname", "%s", GONE),

@@ -153,8 +153,9 @@ def test_without_a_control_connection(made, records):
     assert values(made(spec, run), "RSS_SIZE", "RSS_SIZE_END", "REMOTE_SEND_SIZE",
                   "REMOTE_SEND_ALIGN", "REMOTE_RECV_OFFSET", "REMOTE_SEND_WIDTH",
                   "REMOTE_BYTES_SENT", "REMOTE_BYTES_XFERD", "REMOTE_TRANSPORT_RETRANS",
-                  "REMOTE_RECV_CALLS") == [
-        "0", "-1", "-1", "-1", "-1", "0", "0", "1000", "-2", "0"]
+                  "REMOTE_RECV_CALLS", "REMOTE_NODELAY", "REMOTE_CPU_PEAK_UTIL",
+                  "REMOTE_CPU_PEAK_ID", "DEST_FAMILY") == [
+        "0", "-1", "-1", "-1", "-1", "0", "0", "1000", "-2", "0", "-1", "-1.00", "-1", "0"]
 
 
 def values(built, *names):
