@@ -157,7 +157,9 @@ report_interim(struct rr_loop *loop)
     loop->interim_transactions = loop->tally.transactions;
     loop->interim_samples += samples;
     loop->interim_bytes = bytes_now;
-    loop->next_interim += loop->spec.interim_ns;
+    /* At the end there may be no such time any more. */
+    loop->next_interim = least(loop->next_interim, INT64_MAX - loop->spec.interim_ns)
+                         + loop->spec.interim_ns;
     if (loop->next_interim <= loop->now)
         loop->next_interim = loop->now + loop->spec.interim_ns;
 }

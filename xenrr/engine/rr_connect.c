@@ -381,6 +381,9 @@ died_in_queue(int error)
 {
     switch (error) {
     case ECONNABORTED:
+    case ECONNRESET:
+    case ETIMEDOUT:
+    case EPERM: /* a firewall */
     case EPROTO:
     case ENOPROTOOPT:
     case ENETDOWN:
