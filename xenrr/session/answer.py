@@ -45,6 +45,8 @@ FIRST_DATA_LIMIT_S = 300.0
 # A sender that just stops, or whose empty datagrams were lost, has stopped by then: its
 # clock started with ours.
 SILENT_PAD_S = 0.5
+# A test without a duration that only an empty datagram ends: over after so much silence.
+SILENT_END_S = 5
 # What is still on its way in a one-way test, and whoever takes it slowly, gets this long.
 ONE_WAY_PAD_S = 600.0
 # After stray end markers a UDP sender that had anything to say has said it by then.
@@ -162,6 +164,12 @@ class TestAnswer:
             await asyncio.wait_for(drain(), LINGER_LIMIT_S)
 
     @property
+    def _may_never_end(self) -> bool:
+        """Whether nothing but empty datagrams, which can be lost, ends this test."""
+        wanted = self._wanted
+        return wanted.datagram and wanted.shape is Shape.RECEIVES and not wanted.duration_s
+
+    @property
     def _lingers(self) -> bool:
         wanted = self._wanted
         return wanted.shape is Shape.ROUNDS and not wanted.datagram and wanted.count > 0
@@ -250,8 +258,8 @@ class TestAnswer:
                 buffers=end.buffers, pace=wanted.pace)
         if wanted.shape is Shape.CONNECTIONS:
             return ConnectSpec(
-                role=Role.TARGET, request_bytes=wanted.receive_bytes,
-                response_bytes=wanted.send_bytes, transactions=wanted.count,
+                role=Role.TARGET, request_bytes=end.receive_bytes,
+                response_bytes=end.send_bytes, transactions=wanted.count,
                 buffers=end.buffers, pace=wanted.pace, peer=self._peer or "")
         sends = wanted.shape is Shape.SENDS
         # A TCP sender that counts bytes is read to its end of file, in whole blocks as it
@@ -261,6 +269,7 @@ class TestAnswer:
             sends=sends, datagram=wanted.datagram,
             block_bytes=end.send_bytes if sends else end.receive_bytes,
             duration_ns=duration_ns if sends else 0, limit_bytes=limit_bytes,
+            interim_ns=SECOND_NS if self._may_never_end else 0,
             buffers=end.buffers, pace=wanted.pace, discard=wanted.discard,
             short_ends=wanted.short_ends)
 
@@ -271,8 +280,14 @@ class TestAnswer:
         loop = asyncio.get_running_loop()
         over = loop.create_future()
 
+        silent = 0
+
         def watch() -> None:
-            work.read_interims()
+            nonlocal silent
+            for interim in work.read_interims():
+                silent = 0 if interim.interval_bytes else silent + 1
+            if silent >= SILENT_END_S:
+                work.stop()
             if work.over:
                 loop.remove_reader(work.report_fd)
                 _set_done(over)

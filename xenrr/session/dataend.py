@@ -14,6 +14,7 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Union
 
@@ -27,11 +28,11 @@ from xenrr.engine.base import (
     StreamSpec,
     Tally,
 )
-from xenrr.errors import SpecError
+from xenrr.errors import RemoteProtocolError, SpecError
 from xenrr.results.record import RECEIVE, ROUND_TRIPS, SECOND_NS, SEND, SocketFacts, TestSpec
 from xenrr.session.dataoptions import apply_options, sender_options
-from xenrr.session.requests import SenderEnd, shape_of
-from xenrr.session.shapes import End, Rings, Shape, pace_of
+from xenrr.session.requests import Agreement, SenderEnd, shape_of
+from xenrr.session.shapes import MAX_RING_BYTES, End, Rings, Shape, pace_of
 from xenrr.session.sockets import (
     ANY_ADDRESS,
     address_text,
@@ -134,6 +135,19 @@ class DataEnd:
             receive_width=(self._end.buffers.receive_width
                            if self._end.receive_bytes or rounds else 0),
             send_bytes=self._end.send_bytes)
+
+    def take_over(self, agreed: Agreement) -> None:
+        """Expect on each connection as much as the target says it will send.
+
+        Raises:
+            RemoteProtocolError: That would need more memory than a test may take.
+        """
+        if (self.shape is Shape.CONNECTIONS and self.spec.direction == RECEIVE
+                and agreed.send_bytes > 0):
+            if agreed.send_bytes > MAX_RING_BYTES:
+                raise RemoteProtocolError(f"the peer wants to send {agreed.send_bytes} bytes "
+                                          "on every connection")
+            self._end = replace(self._end, receive_bytes=agreed.send_bytes)
 
     def connect(self, address: Address, limit_s: float) -> None:
         """Connect to the target's data port, unless the engine does that.
@@ -281,7 +295,9 @@ class DataEnd:
 
         It runs for whole seconds, and would take a closed connection for an error.
         """
-        if tally.ended in (Ended.TIME, Ended.COUNT) and not stopped():
+        # Without a control connection it is a service that never stops.
+        timed = tally.ended in (Ended.TIME, Ended.COUNT) and not self.spec.no_control
+        if timed and not stopped():
             duration_s = self.spec.duration_s or 0.0
             self._drain(-duration_s % 1.0 + DATA_CLOSE_LIMIT_S, stopped)
         self.sock.shutdown(socket.SHUT_WR)
@@ -324,11 +340,8 @@ class DataEnd:
         if spec.direction == ROUND_TRIPS:
             sizes = (spec.request_bytes, spec.response_bytes)
         elif self.shape is Shape.CONNECTIONS:
-            send_buffer, receive_buffer = self._buffers
-            sizes = ((sizes[0] if sizes[0] > 0 else send_buffer)
-                     if spec.direction == SEND else 0,
-                     (sizes[1] if sizes[1] > 0 else receive_buffer)
-                     if spec.direction == RECEIVE else 0)
+            sizes = ((sizes[0] or -1) if spec.direction == SEND else 0,
+                     (sizes[1] or -1) if spec.direction == RECEIVE else 0)
         return End.chosen(
             self.shape,
             Rings(local.send_width, local.receive_width, local.send_alignment,

@@ -11,6 +11,7 @@ gives a ``Run`` with ``error`` set instead of an exception.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -238,9 +239,14 @@ class Sender:
         self._stop_asked = False
         # The context manager closes the data socket whatever happens below.
         with self._data_end(spec) as end:
+            # netserver's clock starts with its response: one that sends is asked late, or
+            # it would have sent for a part of its time before anybody listened.
+            late = end.shape is Shape.RECEIVES
+            self._pause(spec.wait_s if late else 0.0)
             deal = self._agree(spec, end)
+            end.take_over(deal.agreed)
+            self._pause(0.0 if late else spec.wait_s)
             end.connect(self._data_address(spec, end, deal.agreed.data_port), self._timeout_s)
-            self._pause(spec.wait_s)
             remote, local = end.addresses
             phase = DataPhase(self._engine, end, self._control, on_interim)
             if on_start is not None:
@@ -427,9 +433,18 @@ def _moved(tally: Tally, shape: Shape) -> int:
 
 def _end_of(tally: Tally, shape: Shape, spec: TestSpec) -> Ended:
     """How a phase ended, in the sender's words: a target that stops sending ends it."""
-    if shape is Shape.RECEIVES and tally.ended is Ended.PEER:
+    if (shape is Shape.RECEIVES and tally.ended is Ended.PEER) or _was_shut(tally, spec):
         return Ended.TIME if spec.duration_s is not None else Ended.COUNT
     return tally.ended
+
+
+def _was_shut(tally: Tally, spec: TestSpec) -> bool:
+    """Whether a target that sends on every connection has stopped to listen.
+
+    netserver's time is over before ours in such a test.
+    """
+    return (spec.connecting and spec.direction == RECEIVE and tally.ended is Ended.ERROR
+            and tally.errno == errno.ECONNREFUSED and tally.transactions > 0)
 
 
 def _what_went_wrong(tally: Tally, spec: TestSpec, shape: Shape) -> str:
@@ -442,7 +457,7 @@ def _what_went_wrong(tally: Tally, spec: TestSpec, shape: Shape) -> str:
         return f"the peer ended the data connection {after}"
     if tally.ended is Ended.LOST:
         return f"{LoopSpec.MAX_SILENCES} requests in a row were lost {after}"
-    if tally.ended is Ended.ERROR:
+    if tally.ended is Ended.ERROR and not _was_shut(tally, spec):
         return f"the data connection failed {after}: {os.strerror(tally.errno)}"
     return ""
 

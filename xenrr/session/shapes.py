@@ -72,12 +72,16 @@ class End:
             asked: Rings asked for.
             datagram: Whether this is UDP.
             sizes: Bytes to send and to receive; in a one-way test 0 or less means as large
-                as the socket buffer.
+                as the socket buffer. With connections 0 means nothing, and less a block of
+                one-way data: as large as the buffer of whoever sends it, which at the
+                receiver is a guess from its own.
             socket_buffers: SO_SNDBUF and SO_RCVBUF.
             fill: What send buffers hold.
         """
         limit = MAX_DATAGRAM_BYTES if datagram else MAX_BLOCK_BYTES
-        send_bytes, receive_bytes = sizes
+        send_bytes, receive_bytes = (
+            socket_buffers[0] if shape is Shape.CONNECTIONS and size < 0 else size
+            for size in sizes)
         sends = shape is not Shape.RECEIVES and (send_bytes > 0 or shape is Shape.SENDS)
         receives = shape is not Shape.SENDS and (receive_bytes > 0 or shape is Shape.RECEIVES)
         send_width = receive_width = 1

@@ -57,7 +57,7 @@ class TestWanted:
         shape: What the target does.
         datagram, family: UDP or TCP; 4 or 6.
         receive_bytes, send_bytes: Of each request and response; one way, of each call, 0
-            for as large as the socket buffer. 0 for nothing at all elsewhere.
+            or less for as large as the socket buffer. Elsewhere 0 is nothing at all.
         duration_s, count: One of them is 0; both are 0 in a test that runs until the sender
             ends it. ``count`` is transactions, or bytes one way.
         options, rings, pace: What else is asked of this end.
@@ -213,12 +213,12 @@ def _omni_shape(request: OmniRequest, datagram: bool) -> tuple[Shape, str, int, 
         if direction == TRANSMITS | TAKES:
             received, sent = _positive(request.request_size), _positive(request.response_size)
             return Shape.CONNECTIONS, "CRR", received, sent
-        # One way, a connection for every block: not one of netperf's named tests. A sender
-        # that does not say how much it will send is heard out by one byte.
+        # One way, a connection for every block: not one of netperf's named tests. A netperf
+        # does not say how much it will send.
         if direction == TAKES:
-            received = max(request.request_size, request.receive_size, 1)
+            received = max(request.request_size, request.receive_size)
         elif direction == TRANSMITS:
-            sent = max(request.response_size, request.send_size, 1)
+            sent = max(request.response_size, request.send_size)
         return Shape.CONNECTIONS, "CC", received, sent
     if direction == TRANSMITS | TAKES:
         return (Shape.ROUNDS, "RR", _positive(request.request_size),

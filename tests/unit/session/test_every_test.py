@@ -110,15 +110,16 @@ def test_bytes(sender, test):
     ("tcp", "rr", False), ("tcp", "send", False), ("tcp", "receive", False),
     ("tcp", "none", True), ("tcp", "rr", True), ("tcp", "send", True), ("tcp", "receive", True),
     ("udp", "rr", False), ("udp", "send", False), ("udp", "receive", False)])
-def test_omni(sender, protocol, direction, connecting):
-    size = EndSpec(send_bytes=1000, receive_bytes=1000)
+@pytest.mark.parametrize("block", [-1, 1000])
+def test_omni(sender, protocol, direction, connecting, block):
+    size = EndSpec(send_bytes=block, receive_bytes=block)
     run = sender.run(TestSpec("OMNI", protocol=protocol, direction=direction,
                               connecting=connecting, duration_s=SHORT_S, local=size,
                               remote=size))
     check(run)
     if connecting and direction in ("send", "receive"):
         moved = run.bytes_sent if direction == "send" else run.bytes_received
-        assert moved >= 1000 * run.transactions
+        assert moved >= abs(block) * run.transactions
 
 
 def test_all_of_them_in_one_session_and_again_on_the_same_port(sender, target):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 import time
 
 import pytest
+from ends import FakeTarget
 
 import xenrr
 from xenrr.errors import ConnectionLost, PeerRefused, RemoteProtocolError, SpecError
@@ -15,48 +15,9 @@ from xenrr.results.record import EndSpec, TestSpec
 from xenrr.session import control as control_module
 from xenrr.session import phase as phase_module
 from xenrr.session.sender import open_sender
-from xenrr.wire.control import ErrorResponse, SysinfoResponse
+from xenrr.wire.control import ErrorResponse
 from xenrr.wire.omni import OmniResponse
-from xenrr.wire.target import NEED_DATA, TargetConnection
-
-
-class FakeTarget:
-    """A target that follows a script for one control connection, then hangs up."""
-
-    def __init__(self, script) -> None:
-        self._script = script
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error) -> None:
-        self._listener.close()
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.settimeout(10)
-            self.sock, _ = self._listener.accept()
-            with self.sock:
-                self.sock.settimeout(10)
-                self._script(self)
-
-    def request(self, codec: TargetConnection):
-        while (event := codec.next_event()) is NEED_DATA:
-            data = self.sock.recv(4096)
-            if not data:
-                return None
-            codec.receive_data(data)
-        return event
-
-    def answer_probe(self, codec: TargetConnection) -> None:
-        self.request(codec)
-        self.sock.sendall(codec.send(SysinfoResponse(",xenrr,0,Deprecated,Deprecated")))
+from xenrr.wire.target import TargetConnection
 
 
 def offer_data_port(fake: FakeTarget, codec: TargetConnection) -> socket.socket:

@@ -8,60 +8,16 @@ import socket
 import struct
 
 import pytest
+from ends import ENGINES, RawSender, run, serving
 
 import xenrr
 from xenrr.results.record import TestSpec
 from xenrr.session import answer as answer_module
 from xenrr.session import target as target_module
-from xenrr.session.target import TargetPolicy, TargetServer, open_listeners
+from xenrr.session.target import TargetPolicy, open_listeners
 from xenrr.wire.message import LONG_BYTES, Kind
 from xenrr.wire.omni import OmniRequest, OmniResponse
-from xenrr.wire.sender import NEED_DATA, PEER_CLOSED, SenderConnection
-
-ENGINES = ["pure", pytest.param("hot", marks=pytest.mark.c_engine)]
-
-
-@contextlib.asynccontextmanager
-async def serving(**policy):
-    lines: list[str] = []
-    wanted = TargetPolicy(host="127.0.0.1", port=0, **policy)
-    async with TargetServer(wanted, open_listeners(wanted), lines.append) as server:
-        server.lines = lines
-        yield server
-
-
-class RawSender:
-    """A control connection driven message by message."""
-
-    def __init__(self, port: int, passphrase: bytes | None = None) -> None:
-        self._port = port
-        self.codec = SenderConnection(passphrase)
-
-    async def __aenter__(self):
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port)
-        return self
-
-    async def __aexit__(self, *error) -> None:
-        self.writer.close()
-        with contextlib.suppress(OSError):
-            await self.writer.wait_closed()
-
-    async def event(self):
-        while (event := self.codec.next_event()) is NEED_DATA:
-            data = await asyncio.wait_for(self.reader.read(4096), 10)
-            if data:
-                self.codec.receive_data(data)
-            else:
-                self.codec.receive_eof()
-        return event
-
-    async def identify(self):
-        self.writer.write(self.codec.start() + self.codec.probe_silent())
-        return await self.event()
-
-    async def ask(self, request):
-        self.writer.write(self.codec.send(request))
-        return await self.event()
+from xenrr.wire.sender import PEER_CLOSED
 
 
 def udp_request(**fields) -> OmniRequest:
@@ -78,10 +34,6 @@ def tcp_request(**fields) -> OmniRequest:
 async def measured(port: int, spec: TestSpec, **options):
     async with xenrr.connect("127.0.0.1", port, **options) as sender:
         return await sender.run(spec)
-
-
-def run(coroutine):
-    return asyncio.run(asyncio.wait_for(coroutine, 60))
 
 
 @pytest.mark.parametrize("sender_engine", ENGINES)
