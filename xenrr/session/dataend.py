@@ -275,6 +275,11 @@ class DataEnd:
             received = tally.leftover_bytes + self._drain(DATA_CLOSE_LIMIT_S, stopped)[0]
             return Finish(tally.elapsed_ns, drained=received // self.spec.response_bytes)
         except OSError as exc:  # the target was quicker; what was measured stands
+            # A target that counts closes at the asked number of bytes, and what a last
+            # whole block brings beyond it makes that a reset.
+            counted = not classic and self.spec.limit_bytes is not None
+            if self.shape is Shape.SENDS and counted and exc.errno == errno.ECONNRESET:
+                return Finish(_until_now_ns(tally))
             broken = self.shape is Shape.SENDS and exc.errno != errno.ENOTCONN
             return Finish(tally.elapsed_ns, error=(
                 f"the target broke the data connection before it had everything: "
@@ -282,9 +287,7 @@ class DataEnd:
 
     def _wait_for_the_last(self, tally: Tally, stopped: Callable[[], bool]) -> Finish:
         _, ended = self._drain(DRAIN_LIMIT_S, stopped)
-        elapsed_ns = max(tally.elapsed_ns, time.monotonic_ns() - tally.started_ns)
-        if not tally.started_ns:
-            elapsed_ns = tally.elapsed_ns
+        elapsed_ns = _until_now_ns(tally)
         if ended:
             return Finish(elapsed_ns)
         return Finish(elapsed_ns, error="" if stopped() else (
@@ -347,6 +350,13 @@ class DataEnd:
             Rings(local.send_width, local.receive_width, local.send_alignment,
                   local.receive_alignment, local.send_offset, local.receive_offset),
             datagram=spec.is_datagram, sizes=sizes, socket_buffers=self._buffers)
+
+
+def _until_now_ns(tally: Tally) -> int:
+    """Length of a data phase that ends now, in ns."""
+    if not tally.started_ns:
+        return tally.elapsed_ns
+    return max(tally.elapsed_ns, time.monotonic_ns() - tally.started_ns)
 
 
 class Finish:

@@ -126,6 +126,10 @@ def has_classic_form(spec: TestSpec) -> bool:
     """Whether a peer that knows no OMNI can be asked for this test."""
     if spec.limit_bytes is not None and (spec.is_datagram or spec.direction == RECEIVE):
         return False
+    if spec.connecting and spec.direction == ROUND_TRIPS and spec.transactions is not None:
+        # Every netserver answers before it has read the request then, and its close resets
+        # the connection: seen with 2.4.0 to 2.7.0.
+        return False
     if spec.is_datagram:
         return spec.direction in (ROUND_TRIPS, SEND)
     return not spec.connecting or spec.direction in (ROUND_TRIPS, NOTHING)
