@@ -169,7 +169,9 @@ def _of_udp_stream(request: UdpStreamRequest, family: int, local: str) -> TestWa
 
 
 def _of_omni(request: OmniRequest, family: int, local: str) -> TestWanted:
-    served = {(TCP, STREAM): "TCP", (UDP, DATAGRAM): "UDP"}
+    # netperf sends 0 for a protocol that it does not know, and the system chooses.
+    served = {(TCP, STREAM): "TCP", (UDP, DATAGRAM): "UDP",
+              (0, STREAM): "TCP", (0, DATAGRAM): "UDP"}
     protocol = served.get((request.protocol, request.socket_type))
     if protocol is None:
         raise Refused(errno.EPROTONOSUPPORT, f"protocol {request.protocol} with socket type "

@@ -27,6 +27,7 @@ def wanted(request):
 
 @pytest.mark.parametrize(("request_", "name", "shape", "sizes"), [
     (OmniRequest(), "TCP_RR", Shape.ROUNDS, (1, 1)),
+    (OmniRequest(protocol=0), "TCP_RR", Shape.ROUNDS, (1, 1)),
     (OmniRequest(**UDP), "UDP_RR", Shape.ROUNDS, (1, 1)),
     (OmniRequest(direction=4, **ONE_WAY), "TCP_STREAM", Shape.RECEIVES, (-1, 0)),
     (OmniRequest(direction=2, send_size=99, **ONE_WAY), "TCP_MAERTS", Shape.SENDS, (0, 99)),
