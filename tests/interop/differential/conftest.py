@@ -8,19 +8,10 @@ from interop.differential.runner import (
     OURS,
     REAL,
     Stage,
-    install_shims,
     running_far_end,
     write_files,
 )
 from peers import running_netserver, running_xenrr_server
-
-
-@pytest.fixture(scope="session")
-def shims(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with xenrr's netperf and netserver."""
-    folder = tmp_path_factory.mktemp("shims")
-    install_shims(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ def shown(*lines: str, err: tuple[str, ...] = (), code: int = 0) -> Shown:
 @pytest.mark.parametrize(("wanted", "got"), [
     (ROW, "16384  131072 1        1       1.01      9970.04   "),
     (ROW, "16384  131072 1        1       1.00     118970.04   "),
+    (ROW, "16384  131072 1        1       1.00       13.90   "),
     ("THROUGHPUT=18970.04", "THROUGHPUT=1.00"),
     ("P99_LATENCY=74", "P99_LATENCY=1740"),
     ("1,2.00,Trans/s", "17,26.31,Trans/s"),
