@@ -116,6 +116,13 @@ def test_cpu_and_options(netserver, test):
         assert run.remote.receive_buffer == 120000
 
 
+@pytest.mark.parametrize("test", ["UDP_RR", "UDP_STREAM"])
+def test_a_target_answers_from_where_it_was_asked(netserver, test):
+    run = measured(netserver, "127.0.0.2", test, "-l", "1")
+    assert run.target_address.startswith("127.0.0.2:")
+    assert run.transactions or run.target_tally.bytes_received
+
+
 def test_a_calibration_and_a_segment_size(netserver):
     from xenrr.session.sender import open_sender
 

@@ -304,10 +304,8 @@ class Sender:
                          classic=False)
         asked = end.for_request(self._local_host())
         if not self._knows_only_classic() and not always_classic(spec):
-            target_address = None
-            if spec.data_host is not None:
-                target_address = resolve(spec.data_host, 0, end.sock.family, end.sock.type)[0]
-            answer = self._control.request(omni_request(spec, asked, target_address))
+            answer = self._control.request(
+                omni_request(spec, asked, self._address_to_bind(spec, end)))
             if isinstance(answer, OmniResponse):
                 return _Deal(agreement(answer, spec), classic=False)
             if not self._knows_only_classic():
@@ -317,6 +315,20 @@ class Sender:
                             f"is {self.dialect.peer}")
         return _Deal(agreement(self._ask_classic(classic_request(
             spec, asked, oldest=self._is_oldest(spec, end))), spec), classic=True)
+
+    def _address_to_bind(self, spec: TestSpec, end: DataEnd) -> str | None:
+        """Where the target is to bind its data socket, ``None`` for anywhere.
+
+        A real netserver's answers leave from the address that the route prefers. That is
+        another one than 127.0.0.2 for a sender that went there, whose connected socket takes
+        no datagram from elsewhere; a loopback address can always be bound. Beyond loopback
+        the target may not have the address we know (it may be a service's), and then a
+        netserver binds nothing at all: there it takes a data host, as with netperf.
+        """
+        if spec.data_host is not None:
+            return str(resolve(spec.data_host, 0, end.sock.family, end.sock.type)[0])
+        host = str(self._controlled().sock.getpeername()[0])
+        return host if spec.is_datagram and host.startswith("127.") else None
 
     def _ask_classic(
         self, request: AnyRequest
@@ -456,7 +468,11 @@ def _what_went_wrong(tally: Tally, spec: TestSpec, shape: Shape) -> str:
     if tally.ended is Ended.PEER and shape is not Shape.RECEIVES:
         return f"the peer ended the data connection {after}"
     if tally.ended is Ended.LOST:
-        return f"{LoopSpec.MAX_SILENCES} requests in a row were lost {after}"
+        text = f"{LoopSpec.MAX_SILENCES} requests in a row were lost {after}"
+        if not tally.transactions and spec.data_host is None:
+            text += ("; if the target has several addresses, name the one it answers from as "
+                     "the data host (netperf: -- -H)")
+        return text
     if tally.ended is Ended.ERROR and not _was_shut(tally, spec):
         return f"the data connection failed {after}: {os.strerror(tally.errno)}"
     return ""
