@@ -20,6 +20,26 @@ BED = str(ROOT / "examples/lab-4x3.toml")
 SLEEP = [sys.executable, "-S", "-c", "import time; print('here', flush=True); time.sleep(99)"]
 
 
+ECHO = """
+import socket
+got = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+got.bind(("", 7000)); got.settimeout(20)
+print("ready", flush=True)
+seen = {{}}
+while len(seen) < {count}:
+    data, sender = got.recvfrom(99)
+    seen[data.decode()] = sender[0]
+    got.sendto(data, sender)
+print(seen)
+"""
+SEND = """
+import socket
+out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+out.settimeout(20); out.connect(("{target}", 7000)); out.send(b"{name}")
+assert out.recv(99) == b"{name}"
+"""
+
+
 def test_up_use_down(labs):
     lab = labs.up(PAIR)
     assert (lab["lab"], lab["state"]) == (labs.name, "up")
@@ -61,29 +81,13 @@ def test_what_is_printed_for_people(labs):
 def test_every_machine_reaches_every_other(labs):
     """Through Dom0's userspace switch, the wire's, and another Dom0's."""
     names = [machine["name"] for machine in labs.up(BED)["machines"]]
-    program = f"""
-import socket
-got = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-got.bind(("", 7000)); got.settimeout(20)
-print("ready", flush=True)
-seen = {{}}
-while len(seen) < {len(names)}:
-    data, sender = got.recvfrom(99)
-    seen[data.decode()] = sender[0]
-    got.sendto(data, sender)
-print(seen)
-"""
+    program = ECHO.format(count=len(names))
     receiver = labs.start("exec", "--lab", labs.name, "D0.1", "--", sys.executable, "-S", "-c",
                           program)
     try:
         assert receiver.stdout.readline() == "ready\n"
         for name in names:
-            labs.inside(name, sys.executable, "-S", "-c", f"""
-import socket
-out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-out.settimeout(20); out.connect(("D0.1", 7000)); out.send(b"{name}")
-assert out.recv(99) == b"{name}"
-""")
+            labs.inside(name, sys.executable, "-S", "-c", SEND.format(target="D0.1", name=name))
         seen = eval(receiver.communicate(timeout=30)[0])
     finally:
         end(receiver)
@@ -319,6 +323,18 @@ def test_three_hundred_machines(labs, tmp_path):
     lab = labs.up(str(file))
     assert len(lab["machines"]) == 300
     assert labs.inside("h100-u2", "getent", "hosts", "h1").split() == ["10.94.0.1", "h1"]
+    # More than the kernel's table holds: who is where is known beforehand.
+    known = labs.inside("h1", "ip", "neighbour", "show", "nud", "permanent").splitlines()
+    assert len(known) == 299
+    receiver = labs.start("exec", "--lab", labs.name, "h1", "--", sys.executable, "-S", "-c",
+                          ECHO.format(count=2))
+    try:
+        assert receiver.stdout.readline() == "ready\n"
+        for machine in ("h2", "h100-u2"):
+            labs.inside(machine, sys.executable, "-S", "-c", SEND.format(
+                target="h1", name=machine))
+    finally:
+        end(receiver)
     labs.call("down")
     assert labs.traces() == []
 

@@ -37,6 +37,10 @@ __all__ = ["PREFIX", "Batch", "Plan", "Port", "Share", "Step", "Switch", "comman
            "hosts_text", "namespace_of", "plan_lab", "switch_words"]
 
 PREFIX = "xrr-"
+# 32 * 31 neighbours are what fits into the kernel's table. Each machine of a mesh is told all
+# others; in a bigger lab it is the first machine, the target of a campaign, and all others.
+MOST_BY_ARP = 32
+MOST_IN_MESH = 128
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,7 @@ def plan_lab(spec: LabSpec, lab: str) -> Plan:
         maker.add_wire()
     for number, host in enumerate(spec.hosts, 1):
         maker.add_host(number, host)
+    maker.add_neighbours()
     return maker.plan()
 
 
@@ -168,6 +173,12 @@ class _Maker:
         self.switches: list[Switch] = []
         self.pins: dict[str, tuple[int, ...]] = {}
         self.places: dict[str, str] = {}
+        machines = spec.machines()
+        # Only a big lab has hardware addresses of its own, see add_neighbours.
+        self.hardware = {} if len(machines) <= MOST_BY_ARP else {
+            machine.name: f"02:78:72:{place >> 16:02x}:{place >> 8 & 255:02x}:{place & 255:02x}"
+            for place, machine in enumerate(machines, 1)}
+        self.devices: dict[str, str] = {}
 
     def plan(self) -> Plan:
         names = Batch("ip", "", (*(f"netns add {name}" for name in self.ip), *self.cables))
@@ -199,7 +210,28 @@ class _Maker:
         self.ip[namespace].append(f"link set dev {device} addrgenmode none up")
 
     def add_address(self, namespace: str, device: str, machine: str) -> None:
+        self.devices[machine] = device
+        if self.hardware:
+            self.ip[namespace].append(f"link set dev {device} address {self.hardware[machine]}")
         self.ip[namespace].append(f"address add {self.addresses[machine]} dev {device}")
+
+    def add_neighbours(self) -> None:
+        """Tell the machines of a big lab where the others are.
+
+        The kernel keeps 1024 neighbours for all namespaces together (gc_thresh3, arp(7)). A
+        lab that needs more asks again for each frame or so, and floods the question to all:
+        one exchange took 80 ms with 999 machines. Permanent entries do not count.
+        """
+        machines = self.spec.machines()
+        if not self.hardware:
+            return
+        first = machines[0]
+        for machine in machines:
+            met = machines if len(machines) <= MOST_IN_MESH or machine is first else (first,)
+            self.ip[self.places[machine.name]] += [
+                f"neighbour add {other.address} lladdr {self.hardware[other.name]} "
+                f"dev {self.devices[machine.name]} nud permanent"
+                for other in met if other is not machine]
 
     def add_bridge(self, namespace: str, ports: Sequence[str]) -> None:
         # Without snooping the bridge sends nothing of its own, and IPv6 finds its neighbours.

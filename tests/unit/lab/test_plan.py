@@ -139,3 +139,37 @@ def test_all_that_is_done_outside_is_names():
 def test_hosts_file():
     spec, _ = planned("[[host]]\nname = 'a'\nguests = ['g']\n")
     assert hosts_text(spec).splitlines()[2:] == ["10.94.0.1 a", "10.94.0.2 g"]
+
+
+def neighbours(text):
+    _, plan = planned(text)
+    return [line for line in lines(plan) if " neighbour add " in line], plan
+
+
+def test_arp_serves_a_lab_that_fits_into_the_kernels_table():
+    found, plan = neighbours("[[host]]\ncount = 32\n")
+    assert found == []
+    assert " address 02:" not in "\n".join(lines(plan))
+
+
+def test_a_bigger_lab_is_told_its_neighbours():
+    found, plan = neighbours("[[host]]\nname = 'h'\ncount = 11\nguests = 2\n")
+    assert len(set(found)) == 33 * 32
+    # The address that others are told is the one that the device is given.
+    given = dict(re.findall(r"-n xrr-x-(\S+) link set dev \S+ address (\S+)",
+                            "\n".join(lines(plan))))
+    spec, _ = planned("[[host]]\nname = 'h'\ncount = 11\nguests = 2\n")
+    told = dict(re.findall(r"neighbour add (\S+) lladdr (\S+) ", "\n".join(found)))
+    assert {machine.name: told[machine.address] for machine in spec.machines()} == given
+    assert len(set(given.values())) == 33
+    assert ("ip -n xrr-x-h1-u1 neighbour add 10.94.0.1 lladdr 02:78:72:00:00:01 dev eth0 "
+            "nud permanent") in found
+    assert sum(line.startswith("ip -n xrr-x-h1 ") for line in found) == 32
+
+
+def test_in_a_big_lab_it_is_the_first_machine_and_all_others():
+    found, _ = neighbours("[[host]]\nname = 'h'\ncount = 500\nguests = 1\n")
+    assert len(found) == 2 * 999
+    assert sum(line.startswith("ip -n xrr-x-h1 ") for line in found) == 999
+    assert ("ip -n xrr-x-h500-u1 neighbour add 10.94.0.1 lladdr 02:78:72:00:00:01 dev eth0 "
+            "nud permanent") in found
