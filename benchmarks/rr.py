@@ -1,8 +1,10 @@
 """One flow on one core: xenrr, real netperf and the bare system calls, side by side.
 
-``python -m benchmarks.rr`` runs every figure; name ids (``P1 P2 P5 server client``) to run
-some. Everything is bound to one processor: placement outweighs every tool. A figure whose
-peer is not installed is reported as missing, never as met.
+``python -m benchmarks.rr`` runs the figures of round trips; name ids to run some (``P1``,
+``P5``, ``client``, ...). ``twin`` is every test of netperf: xenrr at both ends, at the
+target and at the sender, each beside netperf at both ends. Everything is bound to one
+processor: placement outweighs every tool. A figure whose peer is not installed is reported
+as missing, never as met.
 """
 
 from __future__ import annotations
@@ -55,12 +57,26 @@ FIGURES = (
     Figure("client", "UDP_RR, netserver: xenrr.client / netperf", 1.0, "UDP_RR", "xn", "nn"),
 )
 
+# What a test needs beside its name. UDP_STREAM: what arrived, not what was sent.
+OPTIONS = {
+    "TCP_SENDFILE": ("-F", "{file}"),
+    "UDP_STREAM": ("--", "-R", "1", "-m", "1000", "-o", "THROUGHPUT"),
+}
+TWIN_TESTS = ("TCP_RR", "UDP_RR", "TCP_CRR", "TCP_CC", "TCP_STREAM", "TCP_MAERTS",
+              "TCP_SENDFILE", "UDP_STREAM")
+TWINS = tuple(
+    Figure("twin", f"{test}, {what} / netperf at both", 1.0, test, ends, "nn")
+    for test in TWIN_TESTS
+    for ends, what in (("xx", "xenrr at both ends"), ("nx", "xenrr.server"),
+                       ("xn", "xenrr.client")))
+
 
 class Bench:
     """Servers of one session, all on one processor, and the measures against them."""
 
-    def __init__(self, cpu: int, seconds: int, floor: str | None) -> None:
+    def __init__(self, cpu: int, seconds: int, floor: str | None, file: str) -> None:
         self.cpu = cpu
+        self.file = file
         self.seconds = seconds
         self.floor = floor
         self.ports: dict[str, int] = {}
@@ -75,7 +91,7 @@ class Bench:
         Args:
             ends: Client and server: ``x`` xenrr, ``p`` xenrr's pure engine, ``n`` netperf;
                 or ``floor``.
-            test: ``TCP_RR`` or ``UDP_RR``.
+            test: Its name; the floor does ``TCP_RR`` and ``UDP_RR``.
         """
         if ends == "floor":
             if self.floor is None:
@@ -91,7 +107,8 @@ class Bench:
         }[ends[0]]
         return _rate_of(self.pinned(
             *client, "-H", "127.0.0.1", "-p", str(self.ports[ends[1]]), "-t", test,
-            "-l", str(self.seconds), "-P", "0", "-v", "0"))
+            "-l", str(self.seconds), "-P", "0", "-v", "0",
+            *(word.format(file=self.file) for word in OPTIONS.get(test, ()))))
 
 
 def _rate_of(command: list[str]) -> Measure:
@@ -155,20 +172,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--cpu", type=int, default=min(os.sched_getaffinity(0)))
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file too")
     args = parser.parse_args(argv)
-    known = {figure.id for figure in FIGURES}
+    known = {figure.id for figure in (*FIGURES, *TWINS)}
     if set(args.ids) - known:
         parser.error(f"ids are {', '.join(sorted(known))}")
     rows: list[dict[str, object]] = []
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        bench = Bench(args.cpu, args.seconds, _build_floor(folder))
+        file = Path(folder) / "data"
+        file.write_bytes(bytes(1 << 20))
+        bench = Bench(args.cpu, args.seconds, _build_floor(folder), str(file))
         xenrr = [sys.executable, "-m", "xenrr.server", "-D", "--engine"]
         stack.enter_context(_server(bench, "x", [*xenrr, "hot"]))
         stack.enter_context(_server(bench, "p", [*xenrr, "pure"]))
         if shutil.which("netserver"):
             stack.enter_context(_server(bench, "n", ["netserver", "-D", "-N"]))
-        for figure in FIGURES:
-            if args.ids and figure.id not in args.ids:
+        for figure in (*FIGURES, *TWINS):
+            if figure.id not in (args.ids or [each.id for each in FIGURES]):
                 continue
             a, b = bench.measure(figure.a, figure.test), bench.measure(figure.b, figure.test)
             ratio = paired_ratio(a, b, args.pairs) if a and b else None
