@@ -128,3 +128,45 @@ for length in range(1, 1500):
         end(receiver)
     sent = b"".join(bytes([length % 251]) * length for length in range(1, 1500))
     assert shown.strip() == hashlib.sha256(sent).hexdigest()
+
+
+def test_every_datagram_arrives_or_is_counted_as_lost(labs, tmp_path):
+    """A full line loses frames, as a card does, and the switch says how many."""
+    file = tmp_path / "lab.toml"
+    file.write_text("link = { rate = '2mbit', limit = 4000, delay = '1ms' }\n"
+                    "[[host]]\nname = 'a'\n[[host]]\nname = 'b'\n")
+    labs.up(str(file))
+    receive = """
+import socket
+got = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+got.bind(("a", 7000)); got.settimeout(60)
+print("ready", flush=True)
+data, who = got.recvfrom(2000); got.sendto(data, who)
+count = 0
+while data != b"end":
+    data, who = got.recvfrom(2000)
+    count += data != b"end"
+got.sendto(data, who)
+print(count)
+"""
+    # The first exchange finds the address; the pause lets the line become free for the end.
+    send = """
+import socket, time
+out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+out.settimeout(30); out.connect(("a", 7000)); out.send(b"first"); out.recv(99)
+for _ in range(300):
+    out.send(bytes(1000))
+time.sleep(0.5)
+out.send(b"end"); out.recv(99)
+"""
+    receiver = labs.start("exec", "--lab", labs.name, "a", "--", sys.executable, "-S", "-c",
+                          receive)
+    try:
+        assert receiver.stdout.readline() == "ready\n"
+        labs.inside("b", sys.executable, "-S", "-c", send)
+        arrived = int(receiver.communicate(timeout=60)[0])
+    finally:
+        end(receiver)
+    lost = json.loads(labs.call("down", "--json").stdout)["lost_frames"]
+    assert 0 < arrived < 300
+    assert arrived + lost == 300

@@ -106,7 +106,15 @@ def _run(args: Namespace, words: Sequence[str]) -> int:
         for note in entry.record.notes:
             screen.talk(f"note: {note}")
 
-    return hold.run_in_lab(runtime, spec, mode, words, args.on, args.name, show)
+    def show_lost(lost: int) -> None:
+        if lost:
+            screen.talk(_lost_text(lost))
+
+    return hold.run_in_lab(runtime, spec, mode, words, args.on, args.name, show, show_lost)
+
+
+def _lost_text(lost: int) -> str:
+    return f"its userspace switches lost {lost} frame{'s' * (lost > 1)}"
 
 
 def _prepare(spec: LabSpec, args: Namespace) -> tuple[Runtime, str]:
@@ -135,7 +143,7 @@ def _down(args: Namespace, _: Sequence[str]) -> int:
     screen = Screen()
     runtime = Runtime(runtime_folder())
     code = 0
-    done: dict[str, list[str]] = {"down": [], "kept": []}
+    done: dict[str, Any] = {"down": [], "kept": [], "lost_frames": 0}
     with runtime.locked():
         chosen = [entry for entry in runtime.entries() if _is_meant(entry, args.what)]
         if args.what and not chosen:
@@ -148,11 +156,14 @@ def _down(args: Namespace, _: Sequence[str]) -> int:
                 code = FAILED if args.what else code
                 done["kept"].append(entry.record.lab)
                 continue
-            bed.sweep(entry)
+            lost = bed.sweep(entry)
             done["down"].append(entry.record.lab)
+            done["lost_frames"] += lost
             if not args.json:
                 screen.result(f"{entry.record.lab} is down ({state} before, "
                               f"{len(entry.record.machines)} machines)")
+                if lost:
+                    screen.result(_lost_text(lost))
         if not chosen:
             screen.talk("there is no lab")
     if args.json:

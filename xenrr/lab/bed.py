@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import shutil
 import signal
@@ -260,8 +261,8 @@ def _listed(numbers: Iterable[int]) -> str:
     return ",".join(map(str, numbers))
 
 
-def _log_name(one: Switch) -> str:
-    return f"switch-{one.namespace}.log"
+def _log_name(namespace: str) -> str:
+    return f"switch-{namespace}.log"
 
 
 def _start_switch(entry: Entry, one: Switch) -> subprocess.Popen[bytes]:
@@ -271,7 +272,7 @@ def _start_switch(entry: Entry, one: Switch) -> subprocess.Popen[bytes]:
     if is_run:
         words.insert(4, "--until-eof")
     words = _in_namespace(one.namespace, [*words, *switch_words(one)])
-    with (entry.folder / _log_name(one)).open("wb") as log:
+    with (entry.folder / _log_name(one.namespace)).open("wb") as log:
         return subprocess.Popen(
             words, stdin=subprocess.PIPE if is_run else subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=log, start_new_session=True, cwd="/")
@@ -289,7 +290,7 @@ def _wait_for_switch(entry: Entry, one: Switch, process: subprocess.Popen[bytes]
     if said != b"ready\n":
         process.kill()
         process.wait()
-        log = (entry.folder / _log_name(one)).read_text(errors="replace").strip()
+        log = (entry.folder / _log_name(one.namespace)).read_text(errors="replace").strip()
         raise LabError(f"the switch in {one.namespace} did not start: "
                        f"{log.splitlines()[-1] if log else 'it said nothing'}")
     # Only now: with a third of a CPU its start took seconds.
@@ -388,8 +389,11 @@ def sweep_leftovers(runtime: Runtime) -> list[str]:
     return swept
 
 
-def sweep(entry: Entry) -> None:
+def sweep(entry: Entry) -> int:
     """Remove a lab: its processes, its namespaces, its cgroups, its folder.
+
+    Returns:
+        How many frames its userspace switches have lost.
 
     Raises:
         LabError: Something could not be removed; the folder stays, so that it is not
@@ -407,7 +411,19 @@ def sweep(entry: Entry) -> None:
         _end_holder(entry)
     else:
         raise LabError(f"lab {record.lab} was made in another user namespace")
+    lost = _lost_frames(entry)
     entry.remove()
+    return lost
+
+
+def _lost_frames(entry: Entry) -> int:
+    """What the switches wrote when they ended; one that was killed wrote nothing."""
+    lost = 0
+    for log in entry.folder.glob(_log_name("*")):
+        with contextlib.suppress(OSError, ValueError, IndexError, KeyError, TypeError):
+            counts = json.loads(log.read_text(errors="replace").splitlines()[-1])
+            lost += sum(counts[name] for name in ("dropped", "unsent", "overrun"))
+    return lost
 
 
 def _existing(names: Iterable[str]) -> dict[str, tuple[int, int]]:

@@ -34,6 +34,7 @@ MAX_ANSWER_BYTES = 1 << 16
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Shown = Callable[[Entry, float], None]
+Ended = Callable[[int], None]
 
 
 def bring_up(runtime: Runtime, spec: LabSpec, mode: str, name: str = "") -> tuple[Entry, float]:
@@ -141,7 +142,8 @@ def _say(writer: int, text: str) -> None:
 
 
 def run_in_lab(runtime: Runtime, spec: LabSpec, mode: str, words: Sequence[str],
-               machine: str = "", name: str = "", on_made: Shown | None = None) -> int:
+               machine: str = "", name: str = "", on_made: Shown | None = None,
+               on_end: Ended | None = None) -> int:
     """Make a lab, run a command, remove the lab, whatever happens.
 
     Args:
@@ -153,6 +155,7 @@ def run_in_lab(runtime: Runtime, spec: LabSpec, mode: str, words: Sequence[str],
             with ``xenrr lab exec``.
         name: Instead of the declared name.
         on_made: Told the lab, and how long making it took in s.
+        on_end: Told how many frames its userspace switches have lost.
 
     Returns:
         The command's exit code, 128 and the signal's number if a signal ended it.
@@ -161,7 +164,11 @@ def run_in_lab(runtime: Runtime, spec: LabSpec, mode: str, words: Sequence[str],
         LabError: It cannot be made; nothing is left of it.
         KeyboardInterrupt: A signal came before the command was started.
     """
+    in_foreground = _in_foreground
+    holder = os.getpid()
     if mode == "user":
+        # Inside, the terminal's process group has no number to compare with.
+        was_in_foreground = _in_foreground()
         enter_user_namespace()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -170,8 +177,10 @@ def run_in_lab(runtime: Runtime, spec: LabSpec, mode: str, words: Sequence[str],
             return _wait_for_inside(inside)
         die_with_parent(signal.SIGKILL)
         holder = prepare_inside()
-    else:
-        holder = os.getpid()
+
+        def in_foreground() -> bool:
+            return was_in_foreground
+
     with bed.Stop() as stop:
         entry, plan = bed.reserve(runtime, spec, "run", mode, holder, name)
         try:
@@ -179,15 +188,17 @@ def run_in_lab(runtime: Runtime, spec: LabSpec, mode: str, words: Sequence[str],
             switches = bed.build(entry, spec, plan, stop)
             if on_made is not None:
                 on_made(entry, time.monotonic() - begin_s)
-            code = _run_command(runtime, entry, machine, words, stop)
+            code = _run_command(runtime, entry, machine, words, stop, in_foreground)
             del switches  # until here their standard input has been open
             return code
         finally:
-            bed.sweep(entry)
+            lost = bed.sweep(entry)
+            if on_end is not None:
+                on_end(lost)
 
 
 def _run_command(runtime: Runtime, entry: Entry, machine: str, words: Sequence[str],
-                 stop: bed.Stop) -> int:
+                 stop: bed.Stop, in_foreground: Callable[[], bool]) -> int:
     environment = {**os.environ, "XENRR_LAB": entry.record.lab,
                    "XENRR_RUNTIME_DIR": str(runtime.folder.parent)}
     stop.check()
@@ -208,7 +219,7 @@ def _run_command(runtime: Runtime, entry: Entry, machine: str, words: Sequence[s
             told = stop.count
             kill_s = kill_s or time.monotonic() + STOP_LIMIT_S
             # A terminal sends its Ctrl-C to the command as well.
-            if stop.number != signal.SIGINT or not _in_foreground():
+            if stop.number != signal.SIGINT or not in_foreground():
                 process.send_signal(stop.number)
         if kill_s and (stop.count > 2 or time.monotonic() > kill_s):
             process.kill()

@@ -43,7 +43,7 @@ def test_no_lab(capsys):
     assert json.loads(capsys.readouterr().out) == {"labs": []}
     assert cli.main(["lab", "down"]) == 0
     assert cli.main(["lab", "down", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"down": [], "kept": []}
+    assert json.loads(capsys.readouterr().out) == {"down": [], "kept": [], "lost_frames": 0}
 
 
 @pytest.mark.parametrize(("words", "code"), [
