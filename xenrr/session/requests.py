@@ -250,7 +250,8 @@ def _udp_stream_request(spec: TestSpec, end: SenderEnd, oldest: bool) -> UdpStre
             port=spec.remote_data_port, ipfamily=end.family, cpu=spec.remote.cpu)
     # 2.4.3 put a word into the middle, and nothing tells it from 2.4.0 to 2.4.2. This one
     # means the same in both forms: the length stands in both places, as the bits of a
-    # float that is not read, and the words next to it do no harm in either meaning.
+    # float that is not read, and the words next to it do no harm in either meaning. No port
+    # and no CPU utilisation can be asked for this way.
     bits: float = struct.unpack("=f", struct.pack("=I", length))[0]
     return UdpStreamRequest(
         recv_buf_size=spec.remote.receive_buffer, message_size=end.send_bytes,

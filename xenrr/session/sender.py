@@ -260,7 +260,9 @@ class Sender:
             usage = None if meter is None else meter.stop()
         error = phase.error or _what_went_wrong(tally, spec, end.shape) or finish.error
         if error and not (tally.transactions or _moved(tally, end.shape)):
-            raise ConnectionLost(f"{error}; no response had come back")
+            raise ConnectionLost(f"{error}; " + (
+                "no data had come or gone" if end.shape.one_way
+                else "no response had come back"))
         ended = (phase.given_up or _end_of(tally, end.shape, spec)).name.lower()
         told, failure = self._report(spec, end, deal, phase, ended)
         if failure and not error:
