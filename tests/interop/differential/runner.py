@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interop.differential.cases import FILES, Case
-from interop.differential.shape import Shown, tidy
+from interop.differential.shape import SETTINGS, Shown, tidy
 from peers import clean_environment, find_program, free_port
 
 LIMIT_S = 40.0
@@ -60,7 +60,7 @@ def run_pairings(case: Case, stage: Stage) -> dict[tuple[str, str], Shown]:
 
 def run(case: Case, stage: Stage, client: str, server: str) -> Shown:
     """One run of a case."""
-    data, data2 = free_port("127.0.0.2"), free_port("127.0.0.2")
+    data, data2 = unmistakable_port(case), unmistakable_port(case)
     names = {"port": stage.ports[server], "data": data, "data2": data2, "dir": stage.files,
              "sink": stage.sink, "echo": stage.echo}
     words = shlex.split(case.line.format(**names))
@@ -85,6 +85,13 @@ def run(case: Case, stage: Stage, client: str, server: str) -> Shown:
     replace = [(str(names[name]), name.upper()) for name in ("port", "data", "data2", "dir",
                                                              "sink", "echo")]
     return Shown(tidy(out, replace), tidy(err, replace), process.returncode)
+
+
+def unmistakable_port(case: Case) -> int:
+    """A free port that is no other number of the case: ports get names in what is shown."""
+    while str(port := free_port("127.0.0.2")) in SETTINGS or str(port) in case.line:
+        pass
+    return port
 
 
 def until_interim(process: subprocess.Popen[str]) -> str:

@@ -35,7 +35,7 @@ MEASURED_TITLE = re.compile(
     r"|.*Retransmissions|.* Calls$|.* Bytes |Local Peak|Remote Peak)")
 # Whole numbers of a table that are settings: the kernel's default buffers, netperf's sizes.
 SETTINGS = {"16384", "131072", "212992", "65507", "32741"}
-LAST_SETTING_COLUMN = 4
+SETTING_COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -223,10 +223,11 @@ def _columns(wanted: str, got: str, free_width: bool) -> Iterator[str]:
         yield (f"{' '.join(kind(word[0]) for word in left)} wanted, "
                f"{' '.join(kind(word[0]) for word in right)} got")
         return
-    for place, (a, b) in enumerate(zip(left, right)):
-        setting = a[0] in SETTINGS or (
-            place < LAST_SETTING_COLUMN and a[0].isdigit() and int(a[0]) <= 8)
-        if setting and not free_width and a[0] != b[0]:
+    # Sizes, alignments and offsets lead a line; behind the first decimals all is measured.
+    for a, b in zip(left[:SETTING_COLUMNS], right):
+        if not a[0].isdigit():
+            break
+        if not free_width and a[0] != b[0] and (a[0] in SETTINGS or int(a[0]) <= 8):
             yield f"{a[0]} wanted, {b[0]} got"
     if free_width:
         return
