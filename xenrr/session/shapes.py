@@ -63,7 +63,7 @@ class End:
     @classmethod
     def chosen(
         cls, shape: Shape, asked: Rings, *, datagram: bool, sizes: tuple[int, int],
-        socket_buffers: tuple[int, int], fill: bytes = b"",
+        socket_buffers: tuple[int, int],
     ) -> End:
         """Choose as netperf does, within bounds.
 
@@ -76,7 +76,6 @@ class End:
                 one-way data: as large as the buffer of whoever sends it, which at the
                 receiver is a guess from its own.
             socket_buffers: SO_SNDBUF and SO_RCVBUF.
-            fill: What send buffers hold.
         """
         limit = MAX_DATAGRAM_BYTES if datagram else MAX_BLOCK_BYTES
         send_bytes, receive_bytes = (
@@ -98,7 +97,7 @@ class End:
             receive_width=_within_bounds(receive_width, receive_bytes, received,
                                          shape) if receives else 1,
             send_alignment=sent[0], send_offset=sent[1], receive_alignment=received[0],
-            receive_offset=received[1], fill=fill)
+            receive_offset=received[1])
         return cls(send_bytes if sends else 0, receive_bytes if receives else 0, buffers)
 
     def with_fill(self, fill: bytes) -> End:
