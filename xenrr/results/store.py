@@ -10,8 +10,8 @@ reader takes both; the first byte tells which it is.
   If the disk is full, what was written of it is cut off again: the file stays as it was.
 * A file that was cut off anywhere, or damaged, is read up to the last whole record, and the
   reader says so.
-* Records of a kind this xenrr does not know are passed over and counted: an older xenrr
-  reads what it can of a newer file.
+* Records of other kinds than runs (``results.campaign`` has some) are handed out as they are:
+  whoever knows a kind reads it, and an older xenrr reads what it can of a newer file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from typing import Any, BinaryIO
 from xenrr.errors import ResultFormatError
 from xenrr.results.record import Run
 
-__all__ = ["FORMAT", "RUN", "VERSION", "Contents", "RecordWriter", "merge_files", "read_file"]
+__all__ = ["FORMAT", "RUN", "VERSION", "Contents", "RecordWriter", "mend_file",
+           "merge_files", "read_file"]
 
 FORMAT = "xrr"
 # Of the file, not of the records in it; those have their own schema.
@@ -47,12 +48,17 @@ class Contents:
     Attributes:
         runs: The records, in the order they were written.
         complaint: Why reading stopped before the end of the file, else empty.
-        unknown: Records of kinds that this xenrr does not know.
+        others: Kind and content of the records that are no runs, in their order.
     """
 
     runs: list[Run] = field(default_factory=list)
     complaint: str = ""
-    unknown: int = 0
+    others: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def unknown(self) -> int:
+        """How many records are no runs."""
+        return len(self.others)
 
 
 class RecordWriter:
@@ -96,9 +102,18 @@ class RecordWriter:
             OSError: The disk is full or gone; the file is as it was before.
             ResultFormatError: The record is larger than any reader takes.
         """
-        self._append(RUN, run.to_plain())
+        self.append_other(RUN, run.to_plain())
 
-    def _append(self, kind: str, plain: Mapping[str, object]) -> None:
+    def append_other(self, kind: str, plain: Mapping[str, object]) -> None:
+        """Write one record of any kind.
+
+        Args:
+            kind: Tells readers what it is.
+            plain: JSON-ready values.
+
+        Raises:
+            OSError, ResultFormatError: See ``append``.
+        """
         frame = self._codec.frame(kind, plain)
         if len(frame) > MAX_RECORD_BYTES:
             raise ResultFormatError(f"a record of {len(frame)} bytes is too large for a file")
@@ -143,6 +158,34 @@ def read_file(path: str | os.PathLike[str]) -> Contents:
         return _read(file, _codec_of(file, path), path)
 
 
+def mend_file(path: str | os.PathLike[str]) -> str:
+    """Cut off what follows the last whole record, so that the file can be appended to.
+
+    Returns:
+        Name of a copy of the file as it was; empty when nothing was wrong with it.
+
+    Raises:
+        ResultFormatError, OSError: See ``read_file``.
+    """
+    path = os.fspath(path)
+    contents = read_file(path)
+    if not contents.complaint:
+        return ""
+    partial, damaged = f"{path}.{os.getpid()}.part", f"{path}.damaged"
+    try:
+        with RecordWriter(partial) as writer:
+            for kind, plain in contents.others:
+                writer.append_other(kind, plain)
+            for run in contents.runs:
+                writer.append(run)
+        os.replace(path, damaged)
+        os.replace(partial, path)
+    finally:
+        if os.path.exists(partial):
+            os.unlink(partial)
+    return damaged
+
+
 def merge_files(paths: Iterable[str | os.PathLike[str]],
                 into: str | os.PathLike[str]) -> Contents:
     """Put the records of several files into a new one, each once.
@@ -169,7 +212,12 @@ def merge_files(paths: Iterable[str | os.PathLike[str]],
         with RecordWriter(partial) as writer:
             for path in paths:
                 contents = read_file(path)
-                merged.unknown += contents.unknown
+                for kind, plain in contents.others:
+                    identity = json.dumps([kind, plain], sort_keys=True)
+                    if identity not in seen:
+                        seen.add(identity)
+                        writer.append_other(kind, plain)
+                        merged.others.append((kind, plain))
                 if contents.complaint:
                     complaints.append(contents.complaint)
                 for run in contents.runs:
@@ -333,7 +381,7 @@ def _read(file: BinaryIO, codec: _Codec, path: str) -> Contents:
             kind, crc, carried = value
             plain = codec.unpack(carried, crc)
             if kind != RUN:
-                contents.unknown += 1
+                contents.others.append((str(kind), plain if isinstance(plain, dict) else {}))
                 continue
             if not isinstance(plain, dict):
                 raise _Cut

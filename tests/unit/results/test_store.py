@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(path, monkeypatch):
 def test_a_kind_from_the_future_is_passed_over(path):
     write(path, RUNS[:1])
     with RecordWriter(path) as writer:
-        writer._append("hologram", {"depth": 3})
+        writer.append_other("hologram", {"depth": 3})
         writer.append(RUNS[1])
     contents = read_file(path)
     assert (contents.runs, contents.unknown) == (RUNS[:2], 1)
@@ -159,7 +159,7 @@ def test_too_large_a_record_is_refused(path, monkeypatch):
 def test_a_damaged_record_names_itself(path):
     write(path, RUNS[:1])
     with RecordWriter(path) as writer:
-        writer._append("run", {"schema": 99})
+        writer.append_other("run", {"schema": 99})
     with pytest.raises(ResultFormatError, match="schema"):
         read_file(path)
 
