@@ -9,12 +9,16 @@ The coordinator speaks first; each ``kind`` it sends, and what comes back:
 ``go``       ``at_ns`` on the clock here                      ``started``, ``interim`` ...,
                                                               ``record``, or ``failed``
 ``stop``     nothing                                          the ``record`` so far
+``serve``    ``port``, ``host``, ``engine``                   ``serving``, or ``failed``
 ``quit``     nothing                                          the end of the stream
 ============ ================================================ ==========================
 
 The clock is the monotonic one in ns. "Ready" means: the data connection stands, and the
 next thing on it is the first request. An agent that loses its coordinator (end of its
 input) stops what runs and ends: nothing is left behind on a machine that nobody watches.
+
+``serve`` makes a target of it as well, which ends with the agent: what a campaign starts on a
+machine is one process with one owner.
 
 The main thread measures, a second one reads, so that ``time`` is answered at once and
 ``stop`` arrives in the middle of a test.
@@ -40,8 +44,9 @@ __all__ = ["Agent"]
 READ_BYTES = 1 << 16
 # A coordinator that has seen "ready" says GO within this time or is gone.
 GO_LIMIT_S = 120.0
-# Sleeping is good to a timer tick; the rest is spun.
-SPIN_NS = 2_000_000
+# A sleep ends some 60 us late. More than that is not spun: a dozen agents on two CPUs, or on a
+# third of one, would keep each other from starting on time.
+SPIN_NS = 150_000
 
 
 class Agent:
@@ -61,6 +66,7 @@ class Agent:
         self._go: queue.Queue[int | None] = queue.Queue()
         self._sender: Sender | None = None
         self._over = False
+        self._serving = False
 
     def serve(self) -> int:
         """Serve until ``quit`` or the end of the input.
@@ -75,17 +81,23 @@ class Agent:
             message = self._work.get()
             kind = message["kind"]
             if kind == "quit":
+                if self._serving:
+                    # Engines still answer senders on threads that Python would wait for.
+                    os._exit(code)
                 return code
             if kind == "broken":
                 self._say("failed", code="protocol-remote", text=message["text"])
                 return 1
             try:
-                self._measure(message)
+                if kind == "serve":
+                    self._serve_target(message)
+                else:
+                    self._measure(message)
             except (XenrrError, OSError) as exc:
                 self._say("failed", code=getattr(exc, "code", "os"), text=str(exc))
             except (KeyError, TypeError, ValueError) as exc:
                 self._say("failed", code="protocol-remote",
-                          text=f"a prepare message that makes no sense: {exc!r}")
+                          text=f"a {kind} message that makes no sense: {exc!r}")
 
     def _measure(self, message: Message) -> None:
         self._go = queue.Queue()
@@ -103,6 +115,28 @@ class Agent:
             finally:
                 self._sender = None
         self._say("record", run=run.to_plain())
+
+    def _serve_target(self, message: Message) -> None:
+        from xenrr.session.eventloop import run
+        from xenrr.session.target import TargetPolicy, TargetServer, open_listeners
+
+        if self._serving:
+            raise RemoteProtocolError("it serves already")
+        policy = TargetPolicy(host=message.get("host"), port=int(message["port"]),
+                              engine=str(message.get("engine", "auto")))
+        server = TargetServer(policy, open_listeners(policy),
+                              lambda line: self._say("served", text=line))
+
+        async def serve() -> None:
+            import asyncio
+
+            async with server:
+                await asyncio.Event().wait()
+
+        self._serving = True
+        threading.Thread(target=lambda: run(serve()), name="xenrr-agent-target",
+                         daemon=True).start()
+        self._say("serving", port=server.port, engine=server.engine_name)
 
     def _wait_for_go(self, spec: TestSpec) -> None:
         """Runs on the main thread between the connection and the first request."""
@@ -146,7 +180,7 @@ class Agent:
             self._say("time", token=message.get("token"), now_ns=time.monotonic_ns())
         elif kind == "hello":
             self._hello()
-        elif kind == "prepare":
+        elif kind in ("prepare", "serve"):
             self._work.put(message)
         elif kind == "go":
             self._go.put(int(message["at_ns"]))

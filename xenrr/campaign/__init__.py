@@ -1,0 +1,3 @@
+"""Many senders against one target: declared, planned, started together, recorded."""
+
+from __future__ import annotations
