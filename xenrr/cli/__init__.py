@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import Protocol
 
 from xenrr import __version__
+from xenrr.cli.campaign import CampaignCommand
 from xenrr.cli.compare import CompareCommand
 from xenrr.cli.demo import DemoCommand
 from xenrr.cli.lab import LabCommand
@@ -48,7 +49,8 @@ class Command(Protocol):
 
 
 COMMANDS: tuple[Command, ...] = (DemoCommand(), RunCommand(), ShowCommand(),
-                                  CompareCommand(), LabCommand(), InstallShimsCommand())
+                                  CompareCommand(), CampaignCommand(), LabCommand(),
+                                  InstallShimsCommand())
 
 
 def make_parser() -> ArgumentParser:

@@ -43,6 +43,11 @@ class Screen:
         self._out = _rich_console(stderr=False)
         self._talk = _rich_console(stderr=True)
 
+    @property
+    def live_console(self) -> Console | None:
+        """rich's console for what is drawn over, ``None`` where plain lines are due."""
+        return self._talk
+
     def result(self, text: str = "", style: str = "") -> None:
         """One line of a result.
 
