@@ -32,7 +32,7 @@ class Command(Protocol):
     """One command; the first line of its docstring is its help.
 
     For one with ``takes_command`` what follows ``--`` on the command line is in
-    ``args.after``, and ``None`` there without a ``--``.
+    ``args.after_dashes``, and ``None`` there without a ``--``.
     """
 
     name: str
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
            if command.name in arguments[:1]):
         arguments, after = split_at_dashes(arguments)
     args = make_parser().parse_args(arguments or ["--help"])
-    args.after = after
+    args.after_dashes = after
     command = next(command for command in COMMANDS if command.name == args.command)
     try:
         return command.run(args)

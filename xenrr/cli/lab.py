@@ -64,7 +64,7 @@ class LabCommand:
         shown.add_argument("--json", action="store_true", help="print them as JSON")
 
     def run(self, args: Namespace) -> int:
-        words: list[str] | None = args.after
+        words: list[str] | None = args.after_dashes
         takes = args.action in ("run", "exec")
         if takes and not words and not getattr(args, "dry_run", False):
             raise CommandError(f"{args.action} needs a command after --", USAGE)

@@ -72,7 +72,7 @@ class Echoing:
         parser.add_argument("word", nargs="?")
 
     def run(self, args):
-        print(args.word, args.after)
+        print(args.word, args.after_dashes)
         return 0
 
 
