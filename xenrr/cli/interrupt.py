@@ -23,7 +23,16 @@ class Interrupt:
     def __init__(self) -> None:
         self.sender: Sender | None = None
         self.seen = False
+        self._held = False
         self._old: dict[int, Any] = {}
+
+    def hold(self) -> None:
+        """From here on a signal ends a running test and nothing else; ``seen`` tells."""
+        self._held = True
+
+    def release(self) -> None:
+        """What was measured is safe: a signal may end the command again."""
+        self._held = False
 
     def __enter__(self) -> Interrupt:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -39,5 +48,6 @@ class Interrupt:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.seen = True
-        if self.sender is None or not self.sender.stop():
+        ends_a_test = self.sender is not None and self.sender.stop()
+        if not ends_a_test and not self._held:
             raise KeyboardInterrupt

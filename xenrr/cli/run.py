@@ -75,18 +75,19 @@ class RunCommand:
             writer = stack.enter_context(_writer(args.save)) if args.save else None
             interrupt = stack.enter_context(Interrupt())
             sender = interrupt.sender = stack.enter_context(_open(args))
-            while True:
-                with screen.live(_live_name(args, spec, len(runs)),
-                                 spec.duration_s or 0.0) as show:
-                    run = sender.run(spec, on_interim=show)
+            while not interrupt.seen:
+                try:
+                    with screen.live(_live_name(args, spec, len(runs)),
+                                     spec.duration_s or 0.0) as show:
+                        run = sender.run(spec, on_start=interrupt.hold, on_interim=show)
+                except KeyboardInterrupt:  # before the first request of this one
+                    if not runs:
+                        raise
+                    break
                 runs.append(run)
-                if writer is not None and save_error is None:
-                    try:
-                        writer.append(run)
-                    except OSError as exc:
-                        save_error = exc
-                if (interrupt.seen or run.error or save_error
-                        or enough([main_result(each) for each in runs])):
+                save_error = _save(writer, run)
+                interrupt.release()
+                if run.error or save_error or enough([main_result(each) for each in runs]):
                     break
         groups = group_runs(runs)
         if args.json:
@@ -111,6 +112,16 @@ def _writer(path: str) -> RecordWriter:
         return RecordWriter(path)
     except OSError as exc:
         raise CommandError(f"{path}: {exc.strerror or exc}", FAILED) from exc
+
+
+def _save(writer: RecordWriter | None, run: Run) -> OSError | None:
+    """What went wrong, instead of raising it: the run is still to be shown."""
+    if writer is not None:
+        try:
+            writer.append(run)
+        except OSError as exc:
+            return exc
+    return None
 
 
 def _open(args: Namespace) -> Sender:

@@ -140,7 +140,7 @@ class RecordWriter:
             while view:
                 view = view[os.write(self._file.fileno(), view):]
             os.fsync(self._file.fileno())
-        except OSError:
+        except BaseException:  # a full disk, or an interrupt in the middle
             os.ftruncate(self._file.fileno(), self._end)
             raise
         self._end += len(data)
