@@ -1,3 +1,6 @@
+layout: int
 loaded_as: str
+spec_bytes: int
+tally_bytes: int
 
 def run(spec: bytes, /) -> tuple[bytes, bytes]: ...

@@ -1,7 +1,7 @@
 /* The extension module around rr_loop.h: bytes in, bytes out, the GIL released between.
  *
- * run(spec) takes a struct rr_spec and what follows it, packed, and gives (struct rr_tally, counts) as bytes.
- * hot.py knows the layouts and checks the values.
+ * run(spec) takes a struct rr_spec and what follows it, packed, and gives (struct rr_tally,
+ * counts) as bytes. hot.py knows the layouts and checks the values.
  */
 #include <pyconfig.h>
 /* One binary for all Pythons from 3.9 on, where there is a stable interface. */
@@ -64,9 +64,16 @@ static PyMethodDef hot_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* What load.py compares: an extension of other sources must not be run. */
 static int
 hot_exec(PyObject *module)
 {
+    if (PyModule_AddIntConstant(module, "spec_bytes", (long) sizeof(struct rr_spec)) < 0
+        || PyModule_AddIntConstant(module, "tally_bytes",
+                                   (long) sizeof(struct rr_tally))
+               < 0
+        || PyModule_AddIntConstant(module, "layout", RR_LAYOUT) < 0)
+        return -1;
     return PyModule_AddStringConstant(module, "loaded_as", "extension");
 }
 

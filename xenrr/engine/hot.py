@@ -9,6 +9,7 @@ integers of a spec.
 
 from __future__ import annotations
 
+import binascii
 import dataclasses
 import random
 import socket as socket_module
@@ -33,8 +34,8 @@ from xenrr.engine.base import (
 from xenrr.errors import LocalProtocolError
 from xenrr.stats.histogram import Histogram
 
-__all__ = ["SPEC", "SPEC_FIELDS", "TALLY", "HotEngine", "HotLibrary", "pack_address",
-           "pack_spec"]
+__all__ = ["LAYOUT", "SPEC", "SPEC_FIELDS", "TALLY", "TALLY_FIELDS", "HotEngine", "HotLibrary",
+           "is_current", "pack_address", "pack_spec"]
 
 # struct rr_spec and struct rr_tally in rr_loop.h.
 SPEC_FIELDS = (
@@ -46,7 +47,11 @@ SPEC_FIELDS = (
     "retry_connect", "sends", "block_bytes", "limit_bytes", "discard", "file_fd", "file_bytes",
     "short_ends", "destination_bytes", "source_bytes", "peer_bytes", "options", "fill_bytes")
 SPEC = struct.Struct(f"={len(SPEC_FIELDS)}q")
-TALLY = struct.Struct("=22q")
+TALLY_FIELDS = (*(item.name for item in dataclasses.fields(Tally) if item.name != "latency_ns"),
+                "min_ns", "max_ns", "sum_ns", "clamped")
+TALLY = struct.Struct(f"={len(TALLY_FIELDS)}q")
+# RR_LAYOUT in rr_loop.h: it changes when a field comes, goes, or moves.
+LAYOUT = binascii.crc32(" ".join(SPEC_FIELDS + TALLY_FIELDS).encode()) & 0x7FFFFFFF
 
 # enum rr_kind.
 KINDS = {LoopSpec: 0, ConnectSpec: 1, StreamSpec: 2}
@@ -76,6 +81,16 @@ class HotLibrary(Protocol):
             OSError: There is no memory for the state of the loop, or the spec is none
                 (EINVAL).
         """
+
+
+def is_current(module: object) -> bool:
+    """Whether an extension module was built from the sources that lie here.
+
+    After an update of the sources an old one stays in place until it is built again. It
+    would read each spec and write each tally in its own way.
+    """
+    told = [getattr(module, name, None) for name in ("spec_bytes", "tally_bytes", "layout")]
+    return told == [SPEC.size, TALLY.size, LAYOUT]
 
 
 class HotEngine:

@@ -1,7 +1,8 @@
 """Which engine runs.
 
-``auto`` takes the fastest one that loads: the extension module, else the same C loop
-through ctypes if a compiler is here or was once, else pure Python. An engine that is asked
+``auto`` takes the fastest one that loads: the extension module if it was built from the
+sources that are here, else the same C loop through ctypes if a compiler is here or was
+once, else pure Python. An engine that is asked
 for by name runs or is an error; a silent fallback is a wrong measurement.
 """
 
@@ -15,6 +16,8 @@ from xenrr.errors import EngineUnavailable
 __all__ = ["ENGINES", "load_engine"]
 
 ENGINES = ("auto", "hot", "pure")
+STALE = ("the extension module _hot was built from other sources; build it again with: "
+         "pip install -e .")
 
 
 def load_engine(wanted: str = "auto") -> Engine:
@@ -44,14 +47,16 @@ def load_engine(wanted: str = "auto") -> Engine:
 
 
 def _load_hot() -> Engine:
-    from xenrr.engine.hot import HotEngine
+    from xenrr.engine.hot import HotEngine, is_current
 
     try:
         import xenrr.engine._hot as _hot
     except ImportError as exc:
-        missing = exc
+        missing = str(exc)
     else:
-        return HotEngine(_hot)
+        if is_current(_hot):
+            return HotEngine(_hot)
+        missing = STALE
     try:
         from xenrr.engine.shared import load_shared
     except ImportError as exc:  # a Python without ctypes

@@ -26,11 +26,15 @@
 #define RR_SUB_BUCKET_BITS 11
 #define RR_HIGHEST_NS INT64_C(3600000000000)
 #define RR_COUNTS 33792
+/* A checksum of the names of all fields below, in their order: an extension module that
+ * was built before one of them changed has another. hot.py computes it, and a test says
+ * what it has to be. */
+#define RR_LAYOUT 730486436
 
 enum rr_kind {
     RR_ROUND_TRIPS = 0, /* LoopSpec */
     RR_CONNECTIONS = 1, /* ConnectSpec */
-    RR_STREAM = 2       /* StreamSpec */
+    RR_STREAM = 2 /* StreamSpec */
 };
 
 enum rr_role {

@@ -25,6 +25,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from xenrr.engine.hot import TALLY_FIELDS
 from xenrr.errors import EngineUnavailable
 from xenrr.stats.histogram import COUNTS_LENGTH
 
@@ -37,7 +38,6 @@ COMPILERS = ("cc", "gcc", "clang")
 BUILD_TIMEOUT_S = 60.0
 
 RR_INTERRUPTED = 1
-TALLY_BYTES = 22 * 8
 
 
 class SharedLibrary:
@@ -68,7 +68,7 @@ class SharedLibrary:
     def run(self, spec: bytes) -> tuple[bytes, bytes]:
         """Run one data phase; see ``hot.HotLibrary``."""
         counts = (ctypes.c_uint64 * COUNTS_LENGTH)()
-        tally = (ctypes.c_uint64 * (TALLY_BYTES // 8))()
+        tally = (ctypes.c_int64 * len(TALLY_FIELDS))()
         loop = self._open(spec, len(spec), counts)
         if not loop:
             errno = ctypes.get_errno()

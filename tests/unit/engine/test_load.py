@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from xenrr.engine.hot import LAYOUT, SPEC, TALLY, is_current
 from xenrr.engine.load import load_engine
 from xenrr.errors import EngineUnavailable
 
@@ -46,14 +47,50 @@ def test_without_the_extension_a_shared_object_is_built(no_extension, monkeypatc
     assert load_engine("auto").loaded_as == "ctypes"
 
 
-@pytest.mark.c_engine
-def test_the_extension_comes_first(monkeypatch):
+@pytest.fixture
+def extension(monkeypatch):
+    """An extension module as one that was just built says that it is."""
     class Module:
         loaded_as = "extension"
+        spec_bytes, tally_bytes, layout = SPEC.size, TALLY.size, LAYOUT
 
     monkeypatch.setitem(sys.modules, "xenrr.engine._hot", Module)
     monkeypatch.setattr("xenrr.engine._hot", Module, raising=False)
+    return Module
+
+
+def test_the_extension_comes_first(extension, no_compiler):
     assert load_engine("hot").loaded_as == "extension"
+    assert load_engine("auto").loaded_as == "extension"
+
+
+@pytest.mark.parametrize("change", [
+    {"spec_bytes": SPEC.size - 8}, {"tally_bytes": TALLY.size + 8}, {"layout": LAYOUT ^ 1},
+    {"spec_bytes": None, "tally_bytes": None, "layout": None}], ids=str)
+def test_an_extension_of_other_sources_is_passed_over(extension, no_compiler, change):
+    for name, value in change.items():
+        if value is None:
+            delattr(extension, name)
+        else:
+            setattr(extension, name, value)
+    with pytest.raises(EngineUnavailable, match="built from other sources") as caught:
+        load_engine("hot")
+    assert "pip install -e ." in str(caught.value)
+    assert load_engine("auto").name == "pure"
+
+
+@pytest.mark.c_engine
+def test_where_there_is_a_compiler_it_stands_in_for_an_old_extension(extension, monkeypatch,
+                                                                     tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    extension.layout = LAYOUT ^ 1
+    assert load_engine("hot").loaded_as == "ctypes"
+
+
+@pytest.mark.c_engine
+def test_the_extension_that_is_here_is_current():
+    _hot = pytest.importorskip("xenrr.engine._hot", reason="only built as a shared object")
+    assert is_current(_hot)
 
 
 def test_a_forced_engine_is_never_replaced(no_extension, no_compiler):
