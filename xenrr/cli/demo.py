@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import shutil
 import socket
 import subprocess
 import sys
-import time
+import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import IO
 
 from xenrr.cli.interrupt import Interrupt
 from xenrr.cli.screen import Screen
@@ -19,9 +20,6 @@ from xenrr.cli.summary import show_run
 from xenrr.engine.load import load_engine
 from xenrr.errors import CommandError, EngineUnavailable
 from xenrr.results.record import Run, TestSpec
-
-if TYPE_CHECKING:
-    from xenrr.session.sender import Sender
 
 __all__ = ["DemoCommand"]
 
@@ -32,6 +30,7 @@ INTERIM_S = 0.25
 # connection to such a port could be given the same one and meet itself.
 PORTS = range(12865, 12965)
 START_LIMIT_S = 15.0
+START_TRIES = 5
 STOP_LIMIT_S = 5.0
 FAILED, INTERRUPTED = 1, 130
 
@@ -50,6 +49,8 @@ class DemoCommand:
                             help="print the records of the runs as JSON")
 
     def run(self, args: Namespace) -> int:
+        from xenrr.session.sender import open_sender
+
         screen = Screen()
         engine = load_engine(args.engine).name
         screen.talk(f"xenrr measures {' and '.join(TESTS)} on this machine over loopback, "
@@ -57,8 +58,8 @@ class DemoCommand:
         if engine == "pure" and args.engine == "auto":
             screen.talk(why_pure())
         runs: list[Run] = []
-        with Interrupt() as interrupt, running_server(engine) as (server, port), \
-                open_when_ready(server, port, engine) as sender:
+        with Interrupt() as interrupt, running_server(engine) as port, \
+                open_sender(HOST, port, engine=engine) as sender:
             interrupt.sender = sender
             for test in TESTS:
                 spec = TestSpec(test, duration_s=args.duration, interim_s=INTERIM_S)
@@ -97,11 +98,11 @@ def why_pure() -> str:
     return "the pure Python engine runs, as XENRR_ENGINE in the environment asks"
 
 
-def free_port() -> int:
-    """A port that the server can have, netperf's own where it is free.
+def free_ports() -> Iterator[int]:
+    """Ports that the server can perhaps have, netperf's own first.
 
     Raises:
-        CommandError: All of them are taken.
+        CommandError: There are no more.
     """
     for port in PORTS:
         with socket.socket() as probe:
@@ -110,49 +111,57 @@ def free_port() -> int:
                 probe.bind((HOST, port))
             except OSError:
                 continue
-            return port
+        yield port
     raise CommandError(f"no port between {PORTS[0]} and {PORTS[-1]} is free", FAILED)
 
 
 @contextlib.contextmanager
-def running_server(engine: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def running_server(engine: str) -> Iterator[int]:
     """Our own server on loopback, as a process of its own; ended whatever happens.
 
+    A port that was free can be somebody else's a moment later, for instance that of another
+    demo. So it is the server that says when it listens, and it is given another one if it
+    ends instead.
+
     Yields:
-        The process and the port of its control connection.
+        The port of its control connection.
+
+    Raises:
+        CommandError: It does not start.
     """
-    port = free_port()
+    said = ""
+    for _, port in zip(range(START_TRIES), free_ports()):
+        with tempfile.TemporaryFile() as errors, start_server(engine, port, errors) as server:
+            try:
+                if says_it_listens(server):
+                    yield port
+                    return
+            finally:
+                server.terminate()
+                try:
+                    server.wait(STOP_LIMIT_S)
+                except subprocess.TimeoutExpired:
+                    server.kill()
+            errors.seek(0)
+            said = " ".join(errors.read().decode("utf-8", "replace").split())
+    raise CommandError(f"the server did not start: {said or 'it said nothing'}", FAILED)
+
+
+def start_server(engine: str, port: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start our own server; ``errors`` is its stderr."""
     command = [sys.executable, "-m", "xenrr.server", "-D", "-4", "-L", HOST, "-p", str(port),
                "--engine", engine]
     # A session of its own: Ctrl-C is for the sender, which then ends the server.
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                          start_new_session=True) as server:
-        try:
-            yield server, port
-        finally:
-            server.terminate()
-            try:
-                server.wait(STOP_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                server.kill()
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=errors, start_new_session=True)
 
 
-def open_when_ready(server: subprocess.Popen[bytes], port: int, engine: str) -> Sender:
-    """Connect to a server that has just been started.
-
-    Raises:
-        CommandError: It ended, or does not listen after ``START_LIMIT_S``.
-    """
-    from xenrr.session.sender import open_sender
-
-    give_up_s = time.monotonic() + START_LIMIT_S
-    while True:
-        try:
-            return open_sender(HOST, port, engine=engine)
-        except ConnectionRefusedError as exc:
-            if server.poll() is not None or time.monotonic() > give_up_s:
-                raise CommandError(f"the server did not start on port {port}", FAILED) from exc
-            time.sleep(0.02)
+def says_it_listens(server: subprocess.Popen[bytes]) -> bool:
+    """Whether a server that was just started got its port; waits until it is known."""
+    assert server.stdout is not None
+    if not select.select([server.stdout], [], [], START_LIMIT_S)[0]:
+        return False
+    return server.stdout.readline().startswith(b"Starting netserver")
 
 
 def show_end(screen: Screen, run: Run) -> None:

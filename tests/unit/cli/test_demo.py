@@ -5,7 +5,9 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -121,15 +123,24 @@ def read_all(master):
     return b"".join(pieces).decode("utf-8")
 
 
-def test_a_server_that_does_not_start_is_one_sentence():
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        ended.wait()
-        with pytest.raises(CommandError, match="the server did not start on port"):
-            demo.open_when_ready(ended, demo.free_port(), "pure")
+def test_a_server_that_does_not_start_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(CommandError, match="the server did not start"), \
+            demo.running_server("pure"):
+        pass
+
+
+def test_a_port_that_was_taken_meanwhile_is_passed_over(monkeypatch):
+    with socket.create_server((demo.HOST, 0)) as other:
+        taken = other.getsockname()[1]
+        free = next(demo.free_ports())
+        monkeypatch.setattr(demo, "free_ports", lambda: iter([taken, free]))
+        with demo.running_server("pure") as port:
+            assert port == free
 
 
 def test_no_free_port(monkeypatch):
     monkeypatch.setattr(demo, "PORTS", range(1, 2))
     monkeypatch.setattr(demo, "HOST", "192.0.2.1")  # not an address of this machine
     with pytest.raises(CommandError, match="between 1 and 1 is free"):
-        demo.free_port()
+        next(demo.free_ports())
