@@ -57,12 +57,12 @@ def test_signals_interrupt_large_transfers(pair, connect):
     near, far = connect(False)
     answering = Running(pair[1], far, target_spec(request_bytes=5 << 20,
                                                   response_bytes=5 << 20))
-    spec = sender_spec(request_bytes=5 << 20, response_bytes=5 << 20, transactions=20, burst=3)
+    spec = sender_spec(request_bytes=5 << 20, response_bytes=5 << 20, transactions=8, burst=3)
     with signals(lambda number, frame: None, 0.001, 0.001):
         tally = pair[0].run(near, spec)
     end(near, False)
-    assert answering.tally().transactions == 20
-    assert (tally.ended, tally.transactions) == (Ended.COUNT, 20)
+    assert answering.tally().transactions == 8
+    assert (tally.ended, tally.transactions) == (Ended.COUNT, 8)
     check_accounts(tally, spec)
 
 
@@ -71,6 +71,11 @@ def test_signals_interrupt_large_transfers(pair, connect):
 def test_an_exception_in_a_handler_gets_out(pair, connect, datagram, fast):
     near, far = connect(datagram)
     answering = Running(pair[1], far, target_spec(datagram)) if fast else None
+    if fast:
+        # A UDP target that has heard nothing takes no empty datagram for an end, and on a
+        # busy machine the signal may come before the first request.
+        near.send(b"x")
+        assert near.recv(1)
     with pytest.raises(Interrupted), signals(interrupt, 0.12):
         pair[0].run(near, sender_spec(datagram))
     assert not any(near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16))
@@ -132,13 +137,13 @@ def test_a_loop_on_its_own_thread_leaves_the_socket_open(pair, connect, datagram
     near, far = connect(datagram)
     spare_read, spare_write = os.pipe()
     answering = Running(pair[1], far, target_spec(datagram, own_thread=True))
-    spec = sender_spec(datagram, own_thread=True, transactions=500)
+    spec = sender_spec(datagram, own_thread=True, transactions=100)
     first = Running(pair[0], near, spec)
-    assert first.tally().transactions == 500
+    assert first.tally().transactions == 100
     waiting = Running(pair[0], near, sender_spec(datagram, own_thread=True, transactions=1))
     assert waiting.tally().transactions == 1
     os.close(spare_write)
     assert os.read(spare_read, 1) == b""
     os.close(spare_read)
     end(near, datagram)
-    assert answering.tally().transactions == 501
+    assert answering.tally().transactions == 101

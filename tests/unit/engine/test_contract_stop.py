@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import struct
 import time
@@ -21,19 +22,41 @@ from engines import (
     target_spec,
 )
 
-from xenrr.engine.base import Ended, Tally
+from xenrr.engine.base import INTERIM_RECORD, Ended, Interim, Tally
 from xenrr.errors import LocalProtocolError
+
+
+@pytest.fixture
+def report_pipe():
+    pipe = os.pipe()
+    os.set_blocking(pipe[1], False)
+    yield pipe
+    for descriptor in pipe:
+        os.close(descriptor)
+
+
+def await_transactions(report_fd: int) -> None:
+    """Wait until a running sender tells that it has done something."""
+    done = 0
+    while not done:
+        assert select.select([report_fd], [], [], LIMIT_S)[0], "no interim result"
+        done = Interim(*INTERIM_RECORD.unpack(os.read(report_fd, INTERIM_RECORD.size))
+                       ).transactions
+
+
+def await_data(sock: socket.socket) -> None:
+    assert select.select([sock], [], [], LIMIT_S)[0], "nothing arrived"
 
 
 @PROTOCOLS
 @pytest.mark.parametrize("side", ["sender", "target"])
-def test_stop_while_running(pair, connect, stop_pipe, datagram, side):
+def test_stop_while_running(pair, connect, stop_pipe, report_pipe, datagram, side):
     near, far = connect(datagram)
     stop = {side: stop_pipe[0]}
     answering = Running(pair[1], far, target_spec(datagram), stop.get("target", -1))
-    spec = sender_spec(datagram)
-    sending = Running(pair[0], near, spec, stop.get("sender", -1))
-    time.sleep(0.1)
+    spec = sender_spec(datagram, interim_ns=20 * MS)
+    sending = Running(pair[0], near, spec, stop.get("sender", -1), report_pipe[1])
+    await_transactions(report_pipe[0])
     assert not sending.over and not answering.over
     os.write(stop_pipe[1], b"x")
     if side == "sender":
@@ -62,9 +85,9 @@ def test_stop_before_the_start(engine, connect, stop_pipe, datagram):
 
 @PROTOCOLS
 def test_stop_while_a_slow_sender_waits(engine, connect, stop_pipe, datagram):
-    near, _far = connect(datagram)
+    near, far = connect(datagram)
     run = Running(engine, near, sender_spec(datagram), stop_pipe[0])
-    time.sleep(0.05)
+    await_data(far)
     os.write(stop_pipe[1], b"x")
     tally = run.tally()
     assert (tally.ended, tally.in_flight, tally.requests_sent) == (Ended.STOPPED, 1, 1)
@@ -95,9 +118,10 @@ def test_a_target_without_a_request_is_released_too(engine, connect, datagram):
 
 
 def test_stop_while_a_send_is_blocked(engine, connect, stop_pipe):
-    near, _far = connect(False)
+    near, far = connect(False)
     run = Running(engine, near, sender_spec(request_bytes=1 << 30), stop_pipe[0])
-    time.sleep(0.1)
+    await_data(far)
+    time.sleep(0.1)     # the buffers fill up
     os.write(stop_pipe[1], b"x")
     tally = run.tally()
     assert (tally.ended, tally.requests_sent, tally.in_flight) == (Ended.STOPPED, 1, 1)
@@ -108,7 +132,8 @@ def test_stop_while_the_target_cannot_send(engine, connect, stop_pipe):
     near, far = connect(False)
     run = Running(engine, far, target_spec(response_bytes=1 << 30), stop_pipe[0])
     near.send(b"x")
-    time.sleep(0.1)
+    await_data(near)
+    time.sleep(0.1)     # the buffers fill up
     os.write(stop_pipe[1], b"x")
     tally = run.tally()
     assert (tally.ended, tally.transactions) == (Ended.STOPPED, 0)
@@ -134,7 +159,7 @@ def test_the_deadline_ends_a_blocked_send(engine, connect):
 def test_a_response_after_the_deadline_is_no_transaction(engine, connect):
     """Released from outside in the fast regime: no timeout gets the loop out of recv."""
     near, far = connect(False)
-    spec = sender_spec(duration_ns=400 * MS)
+    spec = sender_spec(duration_ns=1000 * MS)
     run = Running(engine, near, spec)
     ends = time.monotonic() + 0.15
     far.settimeout(LIMIT_S)
@@ -142,7 +167,7 @@ def test_a_response_after_the_deadline_is_no_transaction(engine, connect):
     while time.monotonic() < ends:
         answered += len(answer(far))
     far.recv(1)
-    time.sleep(0.5)
+    time.sleep(1.1)
     if not run.over:
         far.send(b"r")
     tally = run.tally()
@@ -154,10 +179,9 @@ def test_a_response_after_the_deadline_is_no_transaction(engine, connect):
 def test_a_response_cut_off_by_the_end_is_left_over(engine, connect):
     near, far = connect(False)
     spec = sender_spec(response_bytes=100, duration_ns=150 * MS)
-    run = Running(engine, near, spec)
     far.send(b"r" * 100)
     far.send(b"r" * 40)
-    tally = run.tally()
+    tally = Running(engine, near, spec).tally()
     assert (tally.ended, tally.transactions, tally.in_flight) == (Ended.TIME, 1, 1)
     assert tally.leftover_bytes == 40
     check_accounts(tally, spec)
@@ -170,8 +194,9 @@ def test_timeouts_of_the_socket_come_back(pair, connect, datagram):
     for sock in (near, far):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
     before = near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)
-    answering = Running(pair[1], far, target_spec(datagram, transactions=5, idle_end_ns=MS))
-    spec = sender_spec(datagram, transactions=5, loss_timeout_ns=1000 * MS)
+    answering = Running(pair[1], far, target_spec(datagram, transactions=5,
+                                                  idle_end_ns=60_000 * MS))
+    spec = sender_spec(datagram, transactions=5, loss_timeout_ns=10_000 * MS)
     assert Running(pair[0], near, spec).tally().ended is Ended.COUNT
     assert answering.tally().ended is Ended.COUNT
     for sock in (near, far):
