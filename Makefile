@@ -18,7 +18,7 @@ BENCH_ARGS ?=
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: ## measure TCP_RR and UDP_RR on this machine, in less than a minute
+demo: ## two tests and the study's experiments on this machine, in about a minute
 	@test -n "$(PYTHON)" || { echo "xenrr needs Python 3.9 or later, and there is none on\
 	 PATH; PYTHON=/path/to/python3 names another." >&2; exit 1; }
 	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \

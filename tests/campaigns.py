@@ -1,8 +1,12 @@
-"""Records of campaigns for tests."""
+"""Records of campaigns for tests, and what a campaign left running."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
 from dataclasses import replace
+from pathlib import Path
 
 from xenrr.results.campaign import CampaignHeader, MachineFacts, RoundRecord, SenderRun
 from xenrr.results.record import SECOND_NS, InterimPoint, Run, TargetTally, TestSpec
@@ -39,3 +43,24 @@ def round_of(key, senders, attempt="x", failures=None, stopped=False, skew_ns=10
     experiment, _, repeat = key.rpartition("|")
     return RoundRecord(key, attempt, experiment, "", int(repeat), target, tuple(senders), 0.0,
                        *window, skew_ns, failures or {}, stopped)
+
+
+def marked_processes(mark: str) -> list[int]:
+    """Ids of processes that have a mark in their environment, but for this one."""
+    found = []
+    for word in os.listdir("/proc"):
+        if word.isdigit() and int(word) != os.getpid():
+            with contextlib.suppress(OSError):
+                if mark.encode() in Path(f"/proc/{word}/environ").read_bytes():
+                    found.append(int(word))
+    return found
+
+
+def all_gone(mark: str, limit_s: float = 10.0) -> bool:
+    """Whether no process with a mark is left, now or soon."""
+    give_up_s = time.monotonic() + limit_s
+    while marked_processes(mark):
+        if time.monotonic() > give_up_s:
+            return False
+        time.sleep(0.05)
+    return True

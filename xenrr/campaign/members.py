@@ -119,6 +119,7 @@ class AgentMember:
         self._launcher = launcher
         self._on_interim = on_interim
         self._go_ns = 0
+        self._asked = False
 
     async def come_up(self, limit_s: float) -> None:
         if self.link is not None and self.link.alive:
@@ -126,12 +127,17 @@ class AgentMember:
         await self.close()
         link = AgentLink(self.name, self._launcher.agent(self._machine), self._interim)
         self.link = link
-        await link.open(limit_s, self._launcher.same_clock)
+        try:
+            await link.open(limit_s, self._launcher.same_clock)
+        except BaseException:
+            await self.close()  # what began to start is no agent
+            raise
 
     async def prepare(self, address: str, port: int, spec: TestSpec, engine: str,
                       limit_s: float) -> None:
         link = self._connected()
         link.forget()
+        self._asked = True
         link.say("prepare", target=address, port=port, spec=asdict(spec), engine=engine,
                  timeout_s=limit_s)
         await link.hear(("ready",), limit_s, "get ready")
@@ -149,6 +155,7 @@ class AgentMember:
         link = self._connected()
         started = await link.hear(("started",), limit_s, "start")
         told = await link.hear(("record",), limit_s, "end")
+        self._asked = False
         run = Run.from_plain(told["run"])
         start_ns = int(started["at_ns"]) - link.clock.offset_ns - self._go_ns
         return Part(start_ns, start_ns + run.elapsed_ns, link.clock.uncertainty_ns, run)
@@ -158,8 +165,9 @@ class AgentMember:
             self.link.say("stop")
 
     async def call_off(self) -> None:
-        if self.link is None:
+        if self.link is None or not self._asked:
             return
+        self._asked = False
         self.link.say("stop")
         try:
             await self.link.hear(("record",), CALL_OFF_LIMIT_S, "stop")

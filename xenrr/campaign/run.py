@@ -57,7 +57,8 @@ LEAD_NS, LEAD_EACH_NS = 100_000_000, 2_000_000
 # Processes that start at the same time take CPU from one another.
 STARTS_AT_ONCE = 16
 NETSERVER_PATIENCE_S = 5.0
-STOP_LIMIT_S = 10.0
+# A sender whose target cannot be reached any more would wait for its results.
+STOP_LIMIT_S = 5.0
 
 
 class _Stopped(Exception):
@@ -302,9 +303,8 @@ class Coordinator:
         go_epoch_s = time.time() + (at_ns - time.monotonic_ns()) / SECOND_NS
 
         async def finish(member: Member) -> None:
-            wait_s = STOP_LIMIT_S if self._stop.is_set() else limit_s
             try:
-                parts[member.name] = await member.finish(wait_s)
+                parts[member.name] = await self._finished(member, limit_s)
             except (LinkLost, ResultFormatError, OSError) as exc:
                 failures[member.name] = str(exc)
                 # Whatever it does now, it must not do it in the next round.
@@ -331,6 +331,20 @@ class Coordinator:
         finally:
             self._running = []
         return go_epoch_s, parts
+
+    async def _finished(self, member: Member, limit_s: float) -> Part:
+        """Wait for a sender's record; for a shorter time once it was told to stop."""
+        work = asyncio.ensure_future(member.finish(limit_s))
+        stop = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return await asyncio.wait_for(work, None if work.done() else STOP_LIMIT_S)
+        except asyncio.TimeoutError:
+            raise LinkLost(f"did not stop within {STOP_LIMIT_S:g} s") from None
+        finally:
+            for task in (work, stop):
+                task.cancel()
+            await asyncio.gather(work, stop, return_exceptions=True)
 
     def _record(self, one: Round, attempt: str, go_epoch_s: float, parts: Mapping[str, Part],
                 failures: dict[str, str]) -> RoundRecord:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -46,8 +47,11 @@ class CampaignCommand:
                          help="print the plan and how long it takes, and run nothing")
         run.add_argument("--resume", action="store_true",
                          help="measure what is missing in the file of results")
-        run.add_argument("--save", metavar="FILE",
-                         help="file of results (default: the campaign's name and .xrr)")
+        where = run.add_mutually_exclusive_group()
+        where.add_argument("--save", metavar="FILE",
+                           help="file of results (default: the campaign's name and .xrr)")
+        where.add_argument("--discard", action="store_true",
+                           help="show the table and keep no file of results")
         run.add_argument("--duration", type=_seconds, metavar="S",
                          help="length of each round instead of the declared one")
         run.add_argument("--repeats", type=int, metavar="N", help="likewise, repeats")
@@ -90,7 +94,16 @@ def _run(args: Namespace) -> int:
         for line in plan_lines(spec, plan):
             screen.result(line)
         return 0
-    path = args.save or f"{spec.name}.xrr"
+    if args.discard:
+        if args.resume:
+            raise CommandError("--resume needs a file of results, --discard keeps none", USAGE)
+        with tempfile.TemporaryDirectory(prefix="xrr-campaign-") as folder:
+            return _run_into(args, screen, spec, plan, f"{folder}/{spec.name}.xrr")
+    return _run_into(args, screen, spec, plan, args.save or f"{spec.name}.xrr")
+
+
+def _run_into(args: Namespace, screen: Screen, spec: CampaignSpec, plan: Plan, path: str
+              ) -> int:
     _check_path(path, args.resume)
     entry = None
     if spec.lab is not None:
@@ -123,9 +136,10 @@ def end_of(screen: Screen, args: Namespace, path: str, outcome: Outcome) -> int:
     if outcome.gave_up:
         screen.talk(f"Given up: {outcome.gave_up}.")
     if outcome.missing:
+        again = "" if args.discard else f"; with --resume and --save {path} they are measured"
         screen.talk(f"{len(outcome.missing)} of {len(outcome.missing) + len(outcome.complete)} "
-                    f"rounds are missing; with --resume and --save {path} they are measured.")
-    else:
+                    f"rounds are missing{again}.")
+    elif not args.discard:
         screen.talk(f"All of it is in {path}; xenrr campaign table {path} shows it again.")
     if outcome.stopped:
         return INTERRUPTED
@@ -247,7 +261,8 @@ def _run_in_own_lab(args: Namespace, spec: CampaignSpec, path: str) -> int:
     assert spec.lab is not None
     bed.check_programs(spec.lab)
     mode = "user" if args.user_namespace or not is_root() else "root"
-    words = [sys.executable, "-m", "xenrr", "campaign", "run", args.file, "--save", path]
+    words = [sys.executable, "-m", "xenrr", "campaign", "run", args.file]
+    words += ["--discard"] if args.discard else ["--save", path]
     for option in ("duration", "repeats", "seed"):
         if getattr(args, option) is not None:
             words += [f"--{option}", str(getattr(args, option))]

@@ -1,4 +1,4 @@
-"""``xenrr demo``: a server and a sender on this machine, two tests, what they found."""
+"""``xenrr demo``: two tests on this machine, then the study's experiments in a lab on it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from typing import IO
 
+from xenrr.cli.demo_campaign import show_campaign
 from xenrr.cli.interrupt import Interrupt
 from xenrr.cli.screen import Screen
 from xenrr.cli.summary import show_run
@@ -45,8 +46,10 @@ class DemoCommand:
                             help="length of each of the two tests in s (default 10)")
         parser.add_argument("--engine", choices=("auto", "hot", "pure"), default="auto",
                             help="hot is C, pure is Python, auto the best there is")
+        parser.add_argument("--no-lab", dest="lab", action="store_false",
+                            help="without the experiments in an emulated test bed")
         parser.add_argument("--json", action="store_true",
-                            help="print the records of the runs as JSON")
+                            help="print the records of the two tests as JSON, and no lab")
 
     def run(self, args: Namespace) -> int:
         from xenrr.session.sender import open_sender
@@ -77,7 +80,9 @@ class DemoCommand:
         if interrupt.seen:
             screen.talk("Interrupted; what was measured until then is above.")
             return INTERRUPTED
-        return FAILED if runs[-1].error else 0
+        if runs[-1].error:
+            return FAILED
+        return show_campaign(screen) if args.lab and not args.json else 0
 
 
 def _seconds(text: str) -> float:

@@ -21,9 +21,10 @@ from xenrr.errors import CommandError
 from xenrr.results.record import Run
 
 
-def start_demo(*options, **more):
+def start_demo(*options, lab=False, **more):
     return subprocess.Popen(
-        [sys.executable, "-m", "xenrr", "demo", *options], stdin=subprocess.DEVNULL,
+        [sys.executable, "-m", "xenrr", "demo", *([] if lab else ["--no-lab"]), *options],
+        stdin=subprocess.DEVNULL,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8",
            "env": clean_environment(PYTHONIOENCODING="utf-8"), **more})
 
@@ -121,6 +122,32 @@ def read_all(master):
             except OSError:  # Linux: the other end has been closed
                 break
     return b"".join(pieces).decode("utf-8")
+
+
+def test_what_keeps_the_lab_from_being_made_is_one_sentence(tmp_path):
+    # No ip, no tc: as on a system without iproute2.
+    with start_demo("--duration", "0.3", lab=True,
+                    env=clean_environment(PATH=str(tmp_path), COLUMNS="300",
+                                          XENRR_RUNTIME_DIR=str(tmp_path / "r"))) as process:
+        shown, talk = process.communicate(timeout=60)
+    assert process.returncode == 0, talk
+    assert "Traceback" not in talk
+    if not any(Path(folder, "ip").exists() for folder in ("/usr/sbin", "/sbin")):
+        assert "left out: a lab needs the program ip" in talk
+    assert "UDP_RR" in shown
+
+
+@pytest.mark.lab
+def test_the_demo_ends_with_the_study_s_table(tmp_path):
+    with start_demo("--duration", "0.3", lab=True, env=clean_environment(
+            COLUMNS="100", PYTHONIOENCODING="utf-8",
+            XENRR_RUNTIME_DIR=str(tmp_path / "r"))) as process:
+        shown, talk = process.communicate(timeout=110)
+    assert process.returncode == 0, talk
+    assert re.search(r"^ +12 +11 +8 +6$", shown, re.MULTILINE), talk
+    assert re.search(r"^  D0.1 +[\d ]+ \| 2 298 ", shown, re.MULTILINE)
+    assert "order: tau" in shown
+    assert not [path for path in (tmp_path / "r/lab").iterdir() if path.name != ".lock"]
 
 
 def test_a_server_that_does_not_start_is_one_sentence(monkeypatch):
