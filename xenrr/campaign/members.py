@@ -1,7 +1,8 @@
 """A sender in a round, whatever it is that sends: get ready, go, tell what happened.
 
-``AgentMember`` is a xenrr agent; ``NetperfMember`` an unmodified netperf, which connects only
-when it is started, so its true start comes after GO by as long as that takes.
+``AgentMember`` is a xenrr agent; ``NetperfMember`` an unmodified netperf. A shell waits for GO
+in its place, so that an ssh connection stands by then; but netperf connects to the target only
+when it is started, and its true start comes after GO by as long as that takes.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ __all__ = ["AgentMember", "Member", "NetperfMember", "Part", "make_member", "net
 
 CALL_OFF_LIMIT_S = 5.0
 START_LIMIT_S = 10.0
+# Ends without a netperf when whoever should say GO has gone.
+WAITING_SHELL = ("sh", "-c", 'echo ready; read -r go && exec "$@"', "xenrr")
 # Not known: netperf tells wall-clock times of a machine whose clock nobody asked for.
 UNKNOWN_NS = -1
 OnInterim = Callable[[str, "InterimPoint"], None]
@@ -201,7 +204,6 @@ class NetperfMember:
         self._machine = machine
         self._launcher = launcher
         self._on_interim = on_interim
-        self._words: list[str] = []
         self._spec = TestSpec()
         self._target = ("", 0)
         self._task: asyncio.Task[Part] | None = None
@@ -224,10 +226,22 @@ class NetperfMember:
     async def prepare(self, address: str, port: int, spec: TestSpec, engine: str,
                       limit_s: float) -> None:
         try:
-            self._words = netperf_words(self._machine.program, address, port, spec)
+            words = netperf_words(self._machine.program, address, port, spec)
         except SpecError as exc:
             raise LinkLost(str(exc)) from exc
         self._spec, self._target, self._stopped = spec, (address, port), False
+        await self._end()
+        self._process = await start_process(self._launcher.program(
+            self._machine, [*WAITING_SHELL, *words]))
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        try:
+            said = await asyncio.wait_for(self._process.stdout.readline(), limit_s)
+        except asyncio.TimeoutError:
+            raise LinkLost(f"did not get ready within {limit_s:g} s") from None
+        if said != b"ready\n":
+            errors = await asyncio.wait_for(self._process.stderr.read(), limit_s)
+            raise LinkLost(f"its shell ended: {_last_line(errors) or 'it said nothing'}")
 
     async def read_clock(self, limit_s: float) -> None:
         return
@@ -266,11 +280,14 @@ class NetperfMember:
             await end_process(process)
 
     async def _measure(self, at_ns: int) -> Part:
-        await asyncio.sleep(max(at_ns - time.monotonic_ns(), 0) / SECOND_NS)
-        process = await start_process(self._launcher.program(self._machine, self._words))
-        self._process = process
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
+        await asyncio.sleep(max(at_ns - time.monotonic_ns(), 0) / SECOND_NS)
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            process.stdin.write(b"go\n")
         errors = asyncio.ensure_future(process.stderr.read())
         values: dict[str, str] = {}
         points: list[InterimPoint] = []
