@@ -419,6 +419,9 @@ class Tally:
         leftover_bytes: TCP sender: bytes already received of responses that stay in flight.
         failed_sends: UDP one way: datagrams that the system did not take.
         strangers: Target of connections: closed because they came from elsewhere.
+        mss, retransmissions: Sender of connections: maximum segment size of the last one in
+            bytes, and how many segments TCP sent again there; -1 where unknown. Where the
+            deadline ends it, the last one is one that began just before.
         latency_ns: Round trip of every transaction (sender; empty at a target), or one
             way the time of every call (both ends).
     """
@@ -441,6 +444,8 @@ class Tally:
     leftover_bytes: int = 0
     failed_sends: int = 0
     strangers: int = 0
+    mss: int = -1
+    retransmissions: int = -1
     latency_ns: Histogram = field(default_factory=Histogram)
 
 

@@ -344,6 +344,8 @@ class Phase:
         self.leftover_bytes = 0
         self.failed_sends = 0
         self.strangers = 0
+        self.mss = -1
+        self.retransmissions = -1
 
     def run(self) -> Tally:
         """Run to the end; see ``base.Engine``."""
@@ -369,7 +371,8 @@ class Phase:
             bytes_received=self.bytes_received, send_calls=self.send_calls,
             recv_calls=self.recv_calls, interims_dropped=self.interims_dropped,
             leftover_bytes=self.leftover_bytes, failed_sends=self.failed_sends,
-            strangers=self.strangers, latency_ns=latency_ns)
+            strangers=self.strangers, mss=self.mss,
+            retransmissions=self.retransmissions, latency_ns=latency_ns)
 
     def start(self) -> Ended | None:
         """First duties; why it is over already, if it is."""

@@ -39,6 +39,7 @@ from xenrr.engine.pure_common import (
     SocketTimeout,
     Timed,
 )
+from xenrr.engine.tcp_facts import mss_of, tcp_info_of
 from xenrr.stats.histogram import Histogram
 
 __all__ = ["ConnectSender", "ConnectTarget"]
@@ -52,6 +53,8 @@ NOT_ACCEPTED = tuple(getattr(errno, name) for name in (
     if hasattr(errno, name))
 # Between two tries to connect to a port that nobody listens at.
 RETRY_PAUSE_NS = 1_000_000
+# Connections that begin so shortly before the deadline may be the last one.
+JUST_BEFORE_NS = 1_000_000
 
 
 def _buffers(spec: ConnectSpec, in_bytes: int, out_bytes: int,
@@ -108,8 +111,15 @@ class ConnectSender(Timed):
         self.in_flight = 1
         self.have = 0
         sock = self.connected()
+        last = (self.transactions + 1 == self.spec.transactions
+                or start + JUST_BEFORE_NS > self.deadline)
         try:
             self.converse(sock)
+            if last or self.mss < 0:
+                self.look_at(sock)
+        except BaseException:
+            self.look_at(sock)
+            raise
         finally:
             sock.close()
         self.now = now = monotonic_ns()
@@ -125,6 +135,11 @@ class ConnectSender(Timed):
         if self.transactions == self.spec.transactions:
             return Ended.COUNT
         return self.tick() if now >= self.due else None
+
+    def look_at(self, sock: socket) -> None:
+        """Note what TCP says of a connection that is about to be closed."""
+        self.mss = mss_of(sock)
+        self.retransmissions = tcp_info_of(sock).get("tcpi_total_retrans", -1)
 
     def resumed(self) -> None:
         self.now_fresh = True

@@ -197,6 +197,9 @@ rr_finish(struct rr_loop *loop, enum rr_ended ended)
     }
     if (spec->kind != RR_STREAM && spec->role == RR_SENDER && !spec->datagram)
         tally->leftover_bytes = loop->have;
+    if (spec->kind == RR_CONNECTIONS && spec->role == RR_SENDER
+        && loop->stage >= REQUEST)
+        rr_look_at_connection(loop);
     close_span(loop);
     if (loop->all_max >= 0) {
         tally->min_ns = loop->all_min;

@@ -335,6 +335,9 @@ enum step
 rr_connector_start(struct rr_loop *loop);
 enum step
 rr_connector_step(struct rr_loop *loop);
+/* Note what TCP says of the connection that is about to be closed. */
+void
+rr_look_at_connection(struct rr_loop *loop);
 /* Give the open connection its timeouts. */
 int
 rr_limit_connection(struct rr_loop *loop);

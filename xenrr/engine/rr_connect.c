@@ -17,11 +17,14 @@
 #include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 
 /* Between two attempts to connect to a port where nobody listens. */
 #define REFUSED_PAUSE_NS 1000000
+/* Connections that begin so shortly before the deadline may be the last one. */
+#define JUST_BEFORE_NS 1000000
 /* A target polls the stop descriptor once in so many connections. */
 #define CONNECTIONS_PER_LOOK 32
 /* A range of taken ports is gone through in a moment, but not in no time. */
@@ -37,6 +40,46 @@ close_connection(struct rr_loop *loop)
 }
 
 /* ---- sender ---- */
+
+void
+rr_look_at_connection(struct rr_loop *loop)
+{
+    struct rr_tally *tally = &loop->tally;
+
+    tally->mss = tally->retransmissions = -1;
+#if defined(TCP_MAXSEG)
+    {
+        int mss;
+        socklen_t size = sizeof mss;
+
+        if (getsockopt(loop->connection, IPPROTO_TCP, TCP_MAXSEG, &mss, &size) == 0)
+            tally->mss = mss;
+    }
+#endif
+#if defined(RR_HAVE_TCP_INFO)
+    {
+        struct tcp_info info;
+        socklen_t size = sizeof info;
+
+        memset(&info, 0, sizeof info);
+        /* An old kernel gives less of it. */
+        if (getsockopt(loop->connection, IPPROTO_TCP, TCP_INFO, &info, &size) == 0
+            && size >= offsetof(struct tcp_info, tcpi_total_retrans)
+                           + sizeof info.tcpi_total_retrans)
+            tally->retransmissions = (int64_t) info.tcpi_total_retrans;
+    }
+#endif
+}
+
+/* One look at the first connection, so that there is something to tell whatever comes, and
+ * one at each that may be the last. */
+static int
+may_be_last(const struct rr_loop *loop)
+{
+    return loop->tally.mss < 0
+           || loop->tally.transactions + 1 == loop->spec.transactions
+           || loop->stamp > loop->deadline - JUST_BEFORE_NS;
+}
 
 int
 rr_limit_connection(struct rr_loop *loop)
@@ -254,6 +297,8 @@ send_on_connection(struct rr_loop *loop)
 static enum step
 connection_done(struct rr_loop *loop)
 {
+    if (RR_UNLIKELY(may_be_last(loop)))
+        rr_look_at_connection(loop);
     close_connection(loop);
     loop->now = rr_clock_ns();
     if (loop->now > loop->deadline)

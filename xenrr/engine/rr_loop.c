@@ -301,6 +301,7 @@ rr_open(const void *packed, size_t packed_bytes, uint64_t *counts)
         return NULL;
     spec = &loop->spec;
     loop->connection = -1;
+    loop->tally.mss = loop->tally.retransmissions = -1;
     errno = EINVAL;
     fixed = take(&tail, (int64_t) sizeof *spec);
     if (fixed == NULL)

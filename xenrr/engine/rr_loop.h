@@ -29,7 +29,7 @@
 /* A checksum of the names of all fields below, in their order: an extension module that
  * was built before one of them changed has another. hot.py computes it, and a test says
  * what it has to be. */
-#define RR_LAYOUT 730486436
+#define RR_LAYOUT 404234053
 
 enum rr_kind {
     RR_ROUND_TRIPS = 0, /* LoopSpec */
@@ -130,6 +130,8 @@ struct rr_tally {
     int64_t leftover_bytes;
     int64_t failed_sends;
     int64_t strangers;
+    int64_t mss;
+    int64_t retransmissions;
     int64_t min_ns;
     int64_t max_ns;
     int64_t sum_ns;

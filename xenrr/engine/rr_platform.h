@@ -68,6 +68,8 @@
 /* tcp(7): with this flag a receive drops the data and copies nothing; udp(7): it gives
  * the whole size of a datagram, so that there may be no buffer at all. */
 #define RR_DISCARD_FLAG MSG_TRUNC
+/* tcp(7): what TCP counts on a connection, as a struct tcp_info. */
+#define RR_HAVE_TCP_INFO 1
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)

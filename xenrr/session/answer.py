@@ -29,13 +29,14 @@ from xenrr.engine.base import (
     StreamSpec,
     Tally,
 )
+from xenrr.engine.tcp_facts import tcp_info_of
 from xenrr.results.record import SECOND_NS
 from xenrr.session.dataoptions import BACKLOG, apply_options, keep_accepted
 from xenrr.session.datapath import RELEASE_AFTER_S, LoopThread
 from xenrr.session.replies import Offer, Outcome, response_to, results_of
 from xenrr.session.requests import PAD_TIME_S, AnyRequest, AnyResponse, AnyResults
 from xenrr.session.shapes import End, Shape
-from xenrr.session.sockets import ANY_ADDRESS, buffer_sizes, congestion_of, tcp_info_of
+from xenrr.session.sockets import ANY_ADDRESS, buffer_sizes, congestion_of
 from xenrr.session.wanted import Refused, TestWanted
 
 __all__ = ["TestAnswer"]

@@ -28,6 +28,7 @@ from xenrr.engine.base import (
     StreamSpec,
     Tally,
 )
+from xenrr.engine.tcp_facts import mss_of, tcp_info_of
 from xenrr.errors import RemoteProtocolError, SpecError
 from xenrr.results.record import RECEIVE, ROUND_TRIPS, SECOND_NS, SEND, SocketFacts, TestSpec
 from xenrr.session.dataoptions import apply_options, sender_options
@@ -39,9 +40,7 @@ from xenrr.session.sockets import (
     buffer_sizes,
     congestion_of,
     family_of,
-    mss_of,
     nodelay_of,
-    tcp_info_of,
     wire_family,
 )
 
@@ -228,8 +227,12 @@ class DataEnd:
             discard=spec.copy_avoidance and not sends, file_fd=self._file_fd,
             file_bytes=os.fstat(self._file_fd).st_size if self._file_fd >= 0 else 0)
 
-    def facts(self) -> tuple[SocketFacts, dict[str, int]]:
-        """How the socket was set up and what TCP says of it; before ``finish``."""
+    def facts(self, tally: Tally) -> tuple[SocketFacts, dict[str, int]]:
+        """How the socket was set up and what TCP says of it; before ``finish``.
+
+        Args:
+            tally: What the loop did, and saw of connections that it made itself.
+        """
         sock, end = self.sock, self._end
         final = buffer_sizes(sock)
         connected = self.shape is not Shape.CONNECTIONS
@@ -237,7 +240,7 @@ class DataEnd:
         return SocketFacts(
             send_buffer=self._buffers[0], receive_buffer=self._buffers[1],
             send_buffer_end=final[0], receive_buffer_end=final[1], nodelay=nodelay_of(sock),
-            mss=mss_of(sock) if connected else -1,
+            mss=mss_of(sock) if connected else tally.mss,
             send_bytes=end.send_bytes or -1, receive_bytes=end.receive_bytes or -1,
             send_width=end.buffers.send_width if end.send_bytes else -1,
             receive_width=end.buffers.receive_width if end.receive_bytes else -1,
@@ -245,7 +248,8 @@ class DataEnd:
             and not self.spec.is_datagram,
             priority=self._applied.priority, tos=self._applied.tos,
             congestion=congestion_of(sock),
-            retransmissions=info.get("tcpi_total_retrans", -1)), info
+            retransmissions=(info.get("tcpi_total_retrans", -1) if connected
+                             else tally.retransmissions)), info
 
     def finish(self, tally: Tally, *, classic: bool, stopped: Callable[[], bool]) -> Finish:
         """End the data connection as netperf does.

@@ -22,6 +22,7 @@ from types import TracebackType
 from xenrr.cpu.meter import load_meter
 from xenrr.engine.base import Ended, Engine, LoopSpec, Tally
 from xenrr.engine.load import load_engine
+from xenrr.engine.tcp_facts import mss_of
 from xenrr.errors import ConnectionLost, PeerRefused, RemoteProtocolError, SpecError
 from xenrr.results.record import (
     NOTHING,
@@ -50,7 +51,7 @@ from xenrr.session.requests import (
     report,
 )
 from xenrr.session.shapes import Shape
-from xenrr.session.sockets import family_of, mss_of
+from xenrr.session.sockets import family_of
 from xenrr.wire.classic import RRResponse, RRResults
 from xenrr.wire.control import CpuCalibrateRequest, CpuCalibrateResponse, ErrorResponse
 from xenrr.wire.dialect import CLASSIC_SERVER, Dialect
@@ -255,7 +256,7 @@ class Sender:
             if meter is not None:
                 meter.start()
             tally = self._measured(phase)
-            facts, tcp_info = end.facts()
+            facts, tcp_info = end.facts(tally)
             finish = end.finish(tally, classic=deal.classic, stopped=self._was_stopped)
             usage = None if meter is None else meter.stop()
         error = phase.error or _what_went_wrong(tally, spec, end.shape) or finish.error

@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import struct
+import sys
 import threading
 import time
 from typing import Any
@@ -98,6 +99,39 @@ def test_a_timed_run_ends_in_time_with_all_accounted(pair, listener, stop_pipe, 
     assert answered.ended is Ended.STOPPED
     assert sent.transactions <= answered.transactions <= sent.requests_sent
     check_accounts(sent, spec)
+
+
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="TCP_INFO is Linux's")
+
+
+@LINUX
+@pytest.mark.parametrize("ending", [{"transactions": 1}, {"transactions": 7},
+                                    {"duration_ns": 100 * MS}])
+def test_what_tcp_says_of_the_last_connection(pair, listener, stop_pipe, ending):
+    with socket.create_connection(listener.getsockname()) as sample, listener.accept()[0]:
+        mss = sample.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+    sent, answered = run_both(pair, listener, stop_pipe, connect_sender(listener, **ending))
+    assert sent.retransmissions == 0
+    # It can be less by the options of a header, or as the peer's window has it.
+    assert 0.9 * mss < sent.mss <= 1.1 * mss
+    assert (answered.mss, answered.retransmissions) == (-1, -1)
+
+
+@LINUX
+def test_what_tcp_says_of_a_connection_that_is_cut_off(engine, listener):
+    """Nobody answers: the only connection is still open at the deadline."""
+    tally = Running(engine, None, connect_sender(listener, duration_ns=100 * MS)).tally()
+    assert (tally.ended, tally.transactions, tally.in_flight) == (Ended.TIME, 0, 1)
+    assert tally.mss > 0
+    assert tally.retransmissions == 0
+
+
+def test_tcp_says_nothing_of_what_is_not_connected(engine):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        tally = Running(engine, None, connect_sender(closed)).tally()
+    assert tally.errno == errno.ECONNREFUSED
+    assert (tally.mss, tally.retransmissions) == (-1, -1)
 
 
 def test_over_ipv6(pair, stop_pipe):

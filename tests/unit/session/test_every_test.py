@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 import threading
 from dataclasses import replace
 
@@ -251,6 +252,14 @@ def test_what_is_known_of_the_sockets(sender):
     assert (run.remote.receive_bytes, run.remote.receive_width) == (500, 161)
     assert run.tcp_info["tcpi_total_retrans"] == run.local.retransmissions
     assert run.tcp_info["tcpi_snd_cwnd"] > 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="TCP_INFO is Linux's")
+@pytest.mark.parametrize("test", ["TCP_CRR", "TCP_CC"])
+def test_what_is_known_of_the_last_of_many_connections(sender, test):
+    run = sender.run(TestSpec(test, transactions=10))
+    assert run.local.mss > 500
+    assert run.local.retransmissions == 0
 
 
 def test_pacing_at_either_end(sender):
