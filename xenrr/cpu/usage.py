@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["METHODS", "CpuUsage", "service_demand_us"]
+__all__ = ["METHODS", "CpuShare", "CpuUsage", "service_demand_us", "usage_from_plain"]
 
 # netperf's numbers and letters for the way utilisation was measured (src/netcpu.h); the
 # number travels, the letter is printed.
 METHODS = "UIPTLRNKSCEMO"
+
+
+@dataclass(frozen=True)
+class CpuShare:
+    """Where the time of one CPU went, in % of it; ``steal`` is -1 where nobody told."""
+
+    cpu: int
+    user: float = 0.0
+    nice: float = 0.0
+    system: float = 0.0
+    idle: float = 0.0
+    iowait: float = 0.0
+    irq: float = 0.0
+    softirq: float = 0.0
+    steal: float = -1.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +39,9 @@ class CpuUsage:
         cpus: How many CPUs the shares were taken over.
         method: Letter of ``METHODS``; ``S`` is /proc/stat.
         peak_percent, peak_cpu: Busiest CPU and its utilisation, -1 where unknown.
+        nice, idle: The two parts that netperf does not tell, -1 where unknown.
+        context_switches, interrupts: Of the whole host over the interval, -1 where unknown.
+        per_cpu: The same shares for each CPU, where they are known.
     """
 
     percent: float
@@ -36,6 +55,33 @@ class CpuUsage:
     method: str = "U"
     peak_percent: float = -1.0
     peak_cpu: int = -1
+    nice: float = -1.0
+    idle: float = -1.0
+    context_switches: int = -1
+    interrupts: int = -1
+    per_cpu: tuple[CpuShare, ...] = ()
+
+    @property
+    def percent_without_steal(self) -> float:
+        """Everything that was not idle and not stolen either, -1 where unknown.
+
+        netperf counts stolen time as work: a guest that waits for its host looks busy.
+        """
+        return max(self.percent - self.steal, 0.0) if self.percent >= 0 <= self.steal else -1.0
+
+
+def usage_from_plain(plain: Mapping[str, object]) -> CpuUsage:
+    """A usage from what ``dataclasses.asdict`` made of it.
+
+    Raises:
+        TypeError: It is damaged.
+    """
+    values = dict(plain)
+    shares = values.get("per_cpu", ())
+    if not isinstance(shares, (list, tuple)):
+        raise TypeError("per_cpu is not a list")
+    values["per_cpu"] = tuple(CpuShare(**share) for share in shares)
+    return CpuUsage(**values)  # type: ignore[arg-type]
 
 
 def service_demand_us(usage: CpuUsage, units_per_s: float) -> float:

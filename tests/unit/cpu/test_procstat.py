@@ -5,7 +5,14 @@ import os
 import pytest
 
 from xenrr.cpu.meter import load_meter
-from xenrr.cpu.procstat import CHUNK_BYTES, MAX_BYTES, ProcStatMeter, read_ticks
+from xenrr.cpu.procstat import (
+    CHUNK_BYTES,
+    MAX_BYTES,
+    ProcStatMeter,
+    read_stat,
+    read_ticks,
+)
+from xenrr.cpu.usage import CpuShare
 
 # user nice system idle iowait irq softirq steal guest guest_nice
 ZERO = (0,) * 10
@@ -108,6 +115,37 @@ def test_reading_ends_behind_the_cpus_and_at_a_limit(tree, monkeypatch):
     monkeypatch.setattr("xenrr.cpu.procstat.CHUNK_BYTES", 100)
     tree.write(dict.fromkeys(range(1000), ZERO))
     assert 10 < len(read_ticks(str(tree.path))) < 100
+
+
+@pytest.mark.parametrize(("tail", "counts"), [
+    ("intr 100 7 7\nctxt 50\nbtime 5\n", (50, 100)),
+    ("intr 100 7 7", (-1, 100)),                       # cut off behind the sum
+    ("intr 100", (-1, -1)),                            # cut off inside it
+    ("intr many\nctxt -5\n", (-1, -1)),
+    (f"intr {2**70} 1\nctxt {2**64}\n", (-1, -1)),
+    ("page 1 2\n", (-1, -1)),
+    ("intr 1" + " 0" * 50_000 + "\nctxt 9\n", (9, 1)),  # more than one chunk
+])
+def test_switches_and_interrupts(tree, tail, counts):
+    tree.write({0: ZERO}, tail=tail)
+    reading = read_stat(str(tree.path))
+    assert reading.ticks == {0: ZERO[:8]}
+    assert (reading.context_switches, reading.interrupts) == counts
+
+
+def test_counts_of_the_host_and_shares_of_each_cpu(tree):
+    meter = ProcStatMeter(str(tree.path))
+    tree.write({0: ZERO, 1: ZERO}, tail="intr 10 1\nctxt 100\n")
+    meter.start()
+    tree.write({0: (10, 20, 15, 30, 5, 1, 4, 15, 0, 0), 1: ZERO},
+               tail="intr 15 1\nctxt 170\n")
+    usage = meter.stop()
+    assert (usage.context_switches, usage.interrupts) == (70, 5)
+    assert usage.per_cpu == (CpuShare(0, 10.0, 20.0, 15.0, 30.0, 5.0, 1.0, 4.0, 15.0),
+                             CpuShare(1, idle=100.0, steal=0.0))
+    assert (usage.nice, usage.idle) == (10.0, 65.0)
+    assert usage.idle + usage.percent == 100
+    assert usage.percent_without_steal == pytest.approx(27.5)
 
 
 def test_cpus_that_come_and_go_are_left_out(tree):
