@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 import pytest
 
-from xenrr.results.hostfacts import collect_host_facts
+from xenrr.results.hostfacts import collect_host_facts, load_average
 
 X86 = """processor\t: 0
 vendor_id\t: GenuineIntel
@@ -76,11 +77,84 @@ def test_an_itanium_names_its_family(tmp_path):
     ({"sys__hypervisor__type": "xen\n", "sys__hypervisor__guest_type": "HVM\n"}, "DomU HVM"),
     ({"sys__hypervisor__type": "xen\n"}, "DomU"),
     ({"proc__xen__capabilities": ""}, "DomU"),
+    # An old kernel without sysfs, and one whose guest says by its firmware what it is.
+    ({"proc__xen__capabilities": "\n", "sys__class__dmi__id__product_name": "HVM domU\n"},
+     "DomU HVM"),
+    ({"sys__hypervisor__type": "xen\n", "sys__class__dmi__id__product_name": "HVM domU\n"},
+     "DomU HVM"),
+    # A container in Dom0, in a guest, and in one whose hypervisor does not tell.
+    ({"sys__hypervisor__type": "xen\n", "sys__hypervisor__properties__features": "00000800\n",
+      "sys__hypervisor__guest_type": "PV\n"}, "Dom0"),
+    ({"sys__hypervisor__type": "xen\n", "sys__hypervisor__properties__features": "000007ff\n",
+      "sys__hypervisor__guest_type": "PV\n"}, "DomU PV"),
+    ({"sys__hypervisor__type": "xen\n", "sys__hypervisor__properties__features": "<denied>\n",
+      "sys__hypervisor__guest_type": "odd\n"}, "DomU"),
     ({"sys__hypervisor__type": "kvm\n"}, "no"),
     ({}, "no"),
 ])
 def test_the_role_under_xen(tmp_path, files, role):
     assert collect_host_facts(tree(tmp_path, **files))["xen"] == role
+
+
+def test_what_else_xen_tells(tmp_path):
+    tree(tmp_path, sys__hypervisor__type="xen\n", sys__hypervisor__version__major="4\n",
+         sys__hypervisor__version__minor="17\n", sys__hypervisor__version__extra=".4-pre\n",
+         sys__hypervisor__uuid="c5a8ab80-6dd1-4d5c-9d6b-5c31d3c9f6ab\n")
+    facts = collect_host_facts(tmp_path)
+    assert facts["xen_version"] == "4.17.4-pre"
+    assert facts["xen_uuid"] == "c5a8ab80-6dd1-4d5c-9d6b-5c31d3c9f6ab"
+    assert "xen_domid" not in facts
+
+
+@pytest.mark.parametrize("uuid", ["<denied>\n", "", "0\n"])
+def test_an_odd_uuid_is_left_out(tmp_path, uuid):
+    tree(tmp_path, sys__hypervisor__type="xen\n", sys__hypervisor__uuid=uuid)
+    assert not {"xen_uuid", "xen_version"} & set(collect_host_facts(tmp_path))
+
+
+def test_dom0_is_domain_0(tmp_path):
+    tree(tmp_path, proc__xen__capabilities="control_d\n")
+    assert collect_host_facts(tmp_path)["xen_domid"] == "0"
+
+
+@pytest.mark.parametrize(("flags", "domid"), [(0x18, "7"), (0x08, None)])
+def test_a_guest_of_kind_hvm_reads_its_number_in_cpuid(tmp_path, monkeypatch, flags, domid):
+    tree(tmp_path, sys__hypervisor__type="xen\n", sys__hypervisor__guest_type="PVH\n",
+         dev__cpu__0__cpuid="")
+    leaf = struct.pack("<4I", flags, 0, 7, 0)
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: leaf if at == 0x40000004 else b"")
+    assert collect_host_facts(tmp_path).get("xen_domid") == domid
+
+
+@pytest.mark.parametrize(("files", "name"), [
+    ({"run__systemd__container": "systemd-nspawn\n"}, "systemd-nspawn"),
+    ({".dockerenv": ""}, "docker"),
+    ({"run__.containerenv": ""}, "podman"),
+    ({"proc__1__environ": "HOME=/\0container=lxc\0"}, "lxc"),
+    ({"proc__1__cgroup": "4:memory:/kubepods/besteffort/pod1\n"}, "kubepods"),
+    ({"proc__1__cgroup": "0::/init.scope\n"}, None),
+    ({}, None),
+])
+def test_containers(tmp_path, files, name):
+    assert collect_host_facts(tree(tmp_path, **files)).get("container") == name
+
+
+@pytest.mark.parametrize(("files", "quota"), [
+    ({"sys__fs__cgroup__cpu.max": "150000 100000\n"}, "1.5"),
+    ({"sys__fs__cgroup__cpu.max": "max 100000\n"}, None),
+    ({"sys__fs__cgroup__cpu__cpu.cfs_quota_us": "50000\n",
+      "sys__fs__cgroup__cpu__cpu.cfs_period_us": "100000\n"}, "0.5"),
+    ({"sys__fs__cgroup__cpu__cpu.cfs_quota_us": "-1\n",
+      "sys__fs__cgroup__cpu__cpu.cfs_period_us": "100000\n"}, None),
+    ({"sys__fs__cgroup__cpu.max": "odd thing\n"}, None),
+])
+def test_quotas(tmp_path, files, quota):
+    assert collect_host_facts(tree(tmp_path, **files)).get("cpu_quota") == quota
+
+
+def test_the_load_alone(tmp_path):
+    assert load_average(tmp_path) == ""
+    assert load_average(tree(tmp_path, proc__loadavg="0.5 0.2 0.1 1/1 1\n")) == "0.5 0.2 0.1"
 
 
 @pytest.mark.parametrize(("files", "name"), [
