@@ -124,6 +124,15 @@ def check_steal(run: Run) -> Iterator[Doubt]:
                                  "other guests")
 
 
+def check_throttling(run: Run) -> Iterator[Doubt]:
+    """A CPU quota stopped the sender: each stop is in some round trip."""
+    stopped = run.throttling.get("throttled", 0)
+    if stopped:
+        yield Doubt("throttled", f"a CPU quota stopped the sender's control group {stopped} "
+                                 f"times, {run.throttling.get('throttled_us', 0) / 1e6:.3f} s "
+                                 "in all")
+
+
 def check_self_connection(run: Run) -> Iterator[Doubt]:
     """The sender's socket was connected to itself: no target was measured."""
     if run.local_address == run.target_address:
@@ -225,9 +234,9 @@ def _number(text: str) -> float:
 
 
 CHECKS = (check_error, check_stopped, check_length, check_samples, check_target_count,
-          check_loss, check_steal, check_self_connection, check_shared_cpu, check_clock,
-          check_load, check_steadiness)
+          check_loss, check_steal, check_throttling, check_self_connection,
+          check_shared_cpu, check_clock, check_load, check_steadiness)
 REPEAT_CHECKS = (check_convergence, check_outliers, check_drift)
-CODES = ("broken", "stopped", "short", "samples", "counts", "loss", "steal",
+CODES = ("broken", "stopped", "short", "samples", "counts", "loss", "steal", "throttled",
          "self-connection", "shared-cpu", "clock", "busy", "warm-up", "trend", "few-samples",
          "not-converged", "outlier", "drift")

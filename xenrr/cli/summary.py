@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from xenrr.cli.conditions import condition_lines
 from xenrr.cli.drawing import (
     SHOWN_PERCENTS,
     chart_rows,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Group", "group_runs", "interval_text", "show_group", "show_run", "spec_text"]
 
 SHOWN_DOUBTS = 8
+# Behind the headings of the conditions.
+INDENT = " " * 14
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,17 @@ def show_group(screen: Screen, group: Group) -> None:
         show_run(screen, group.runs[0])
     else:
         _show_repeats(screen, group, results, histograms)
+    show_conditions(screen, group)
     show_doubts(screen, group.doubts())
+
+
+def show_conditions(screen: Screen, group: Group) -> None:
+    """Hosts, path and load, below the number they belong to; --json has all of it."""
+    for heading, items in condition_lines(group.runs, screen.unicode):
+        first, *rest = fit(items, screen.width - 14, ", ")
+        screen.result(f"  {heading:<12}{first}", "dim")
+        for line in rest:
+            screen.result(f"{INDENT}{line}", "dim")
 
 
 def show_doubts(screen: Screen, doubts: Sequence[Doubt]) -> None:

@@ -201,7 +201,7 @@ def _iterations(options: ClientOptions, ends: DataEnds, spec: TestSpec, sender: 
         run = sender.run(_for_iteration(spec, ends),
                          on_start=lambda: interrupts.running(sender.stop),
                          on_interim=_interim_writer(options, printer))
-        runs.append(run)
+        runs.append(_as_asked(run))
         if "DUMP_TCP_INFO" in os.environ:
             write_err(tcp_info_text(run))
         if spec.interim_s:
@@ -214,6 +214,13 @@ def _iterations(options: ClientOptions, ends: DataEnds, spec: TestSpec, sender: 
         # early wants it ended.
         if interrupts.asked or run.error or not another(options, runs):
             return runs
+
+
+def _as_asked(run: Run) -> Run:
+    """Without the CPU utilisation that nobody asked for: netperf would not have it."""
+    spec = run.spec
+    return replace(run, local_cpu=run.local_cpu if spec.local.measure_cpu else None,
+                   remote_cpu=run.remote_cpu if spec.remote.measure_cpu else None)
 
 
 def _interim_writer(options: ClientOptions,

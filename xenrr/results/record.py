@@ -7,10 +7,10 @@ are read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from xenrr.cpu.usage import CpuUsage
+from xenrr.cpu.usage import CpuUsage, service_demand_us, usage_from_plain
 from xenrr.errors import ResultFormatError, SpecError
 from xenrr.stats.histogram import Histogram
 from xenrr.units import (
@@ -65,7 +65,8 @@ class EndSpec:
         tos: IP_TOS or the IPv6 traffic class, 0 to 255.
         congestion: TCP congestion control by name; empty leaves the system's.
         cpu: Bind to this CPU.
-        measure_cpu: Measure CPU utilisation.
+        measure_cpu: Ask for CPU utilisation, as netperf's -c and -C do. A sender measures its
+            own anyway, and a xenrr target is always asked.
         fill_file: File that pre-fills the send buffers; at the remote end only its name
             travels, and a xenrr target ignores it.
         pace_us, pace_burst: At most ``pace_burst`` units every ``pace_us`` µs; 0 for no
@@ -106,6 +107,9 @@ class EndSpec:
                 raise SpecError(f"{end}.{name} has to lie between {least} and {most}, "
                                 f"got {value}")
 
+
+# What a run keeps by name.
+MAPPINGS = ("host", "remote_host", "tcp_info", "tcp_info_start", "loop_thread", "throttling")
 
 # What travels into the kernel as an int, and SO_MAX_PACING_RATE, which is 64 bits there.
 SOCKET_LIMITS = (("max_segment", MAX_MESSAGE_BYTES), ("multicast_ttl", 255),
@@ -398,9 +402,16 @@ class Run:
         interims: The interim series, empty unless asked for.
         local, remote: Sockets of the two ends.
         target_tally: What the target counted.
-        local_cpu, remote_cpu: CPU utilisation during the test, ``None`` when not measured.
+        local_cpu, remote_cpu: CPU utilisation during the test, ``None`` when not measured:
+            always by the sender and by a xenrr target, by others where it was asked for.
         tcp_info: TCP_INFO of the data connection at the end, by field; empty without TCP.
+        tcp_info_start: The same before the first request.
+        loop_thread: What the sender's loop used: ``voluntary_switches``,
+            ``involuntary_switches``, ``user_us``, ``system_us``; empty where unknown.
+        throttling: How CPU quotas held the sender back: ``periods``, ``throttled`` of them,
+            ``throttled_us``; empty where nobody counts.
         host: Facts about the sender's machine, collected by the run itself.
+        remote_host: The same about the target's, where it is a xenrr and told them.
         schema: Version of this layout.
     """
 
@@ -434,7 +445,11 @@ class Run:
     local_cpu: CpuUsage | None = None
     remote_cpu: CpuUsage | None = None
     tcp_info: Mapping[str, int] = field(default_factory=dict)
+    tcp_info_start: Mapping[str, int] = field(default_factory=dict)
+    loop_thread: Mapping[str, int] = field(default_factory=dict)
+    throttling: Mapping[str, int] = field(default_factory=dict)
     host: Mapping[str, str] = field(default_factory=dict)
+    remote_host: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
@@ -453,6 +468,26 @@ class Run:
         rate = self.rate_tps
         return (1 + self.spec.burst) * 1e6 / rate if rate else 0.0
 
+    def service_demand_us(self, end: str, *, with_steal: bool = True) -> float:
+        """CPU time that one transaction, or one KB (1024 bytes) one way, cost an end.
+
+        Args:
+            end: ``local`` or ``remote``.
+            with_steal: Whether stolen time counts as work, as netperf has it.
+
+        Returns:
+            µs, or -1.0 where it is not known.
+        """
+        usage: CpuUsage | None = getattr(self, f"{end}_cpu")
+        units = self.transactions
+        if self.spec.is_one_way:
+            units = (self.bytes_sent + self.bytes_received) // 1024
+        if usage is None or not units or not self.elapsed_ns:
+            return -1.0
+        if not with_steal:
+            usage = replace(usage, percent=usage.percent_without_steal)
+        return service_demand_us(usage, units * SECOND_NS / self.elapsed_ns)
+
     def to_plain(self) -> dict[str, object]:
         """The whole record as JSON-ready values; ``from_plain`` takes it back."""
         plain = {item.name: getattr(self, item.name) for item in fields(self)}
@@ -461,7 +496,7 @@ class Run:
                 plain[name] = asdict(plain[name])
         plain["interims"] = [asdict(point) for point in self.interims]
         plain["latency_ns"] = self.latency_ns.to_plain()
-        for name in ("host", "tcp_info"):
+        for name in MAPPINGS:
             plain[name] = dict(plain[name])
         return plain
 
@@ -487,7 +522,9 @@ class Run:
             values["target_tally"] = TargetTally(**_mapping(values["target_tally"]))
             for name in ("local_cpu", "remote_cpu"):
                 if values.get(name) is not None:
-                    values[name] = CpuUsage(**_mapping(values[name]))
+                    values[name] = usage_from_plain(_mapping(values[name]))
+            for name in MAPPINGS:
+                values[name] = _mapping(values.get(name, {}))
             interims = values["interims"]
             if not isinstance(interims, (list, tuple)):
                 raise TypeError("interims is not a list")

@@ -227,6 +227,10 @@ class DataEnd:
             discard=spec.copy_avoidance and not sends, file_fd=self._file_fd,
             file_bytes=os.fstat(self._file_fd).st_size if self._file_fd >= 0 else 0)
 
+    def tcp_info(self) -> dict[str, int]:
+        """TCP_INFO of the data connection as it is now; empty without a single one."""
+        return {} if self.shape is Shape.CONNECTIONS else dict(tcp_info_of(self.sock))
+
     def facts(self, tally: Tally) -> tuple[SocketFacts, dict[str, int]]:
         """How the socket was set up and what TCP says of it; before ``finish``.
 
@@ -236,7 +240,7 @@ class DataEnd:
         sock, end = self.sock, self._end
         final = buffer_sizes(sock)
         connected = self.shape is not Shape.CONNECTIONS
-        info = dict(tcp_info_of(sock)) if connected else {}
+        info = self.tcp_info()
         return SocketFacts(
             send_buffer=self._buffers[0], receive_buffer=self._buffers[1],
             send_buffer_end=final[0], receive_buffer_end=final[1], nodelay=nodelay_of(sock),

@@ -19,6 +19,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from xenrr.engine.base import INTERIM_RECORD, TICK_NS, AnySpec, Engine, Interim, Tally
@@ -35,6 +36,18 @@ FULL_PIPE_S = 0.01
 RELEASE_AFTER_S = 2 * TICK_NS / 1e9
 
 
+def _thread_usage() -> dict[str, int]:
+    """Switches and CPU time of the calling thread so far; empty where nobody counts."""
+    try:
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_THREAD)
+    except (ImportError, AttributeError, OSError, ValueError):
+        return {}
+    return {"voluntary_switches": used.ru_nvcsw, "involuntary_switches": used.ru_nivcsw,
+            "user_us": round(used.ru_utime * 1e6), "system_us": round(used.ru_stime * 1e6)}
+
+
 class LoopThread:
     """Runs one data phase; start it, watch ``report_fd`` until ``over``, read ``result``.
 
@@ -45,6 +58,11 @@ class LoopThread:
         spec: What to do.
         cpu: CPU to bind the thread to, -1 for any. One that this machine does not have or
             may not use is passed over, as in netperf.
+
+    Attributes:
+        over: Whether it has ended.
+        usage: What the thread used in the data phase: voluntary and involuntary switches,
+            time in user and system mode in µs; empty where the system does not tell.
     """
 
     def __init__(
@@ -56,6 +74,7 @@ class LoopThread:
         self._cpu = cpu
         self.over = False
         self._abandoned = False
+        self.usage: Mapping[str, int] = {}
         self._tally: Tally | None = None
         self._error: BaseException | None = None
         self._partial = b""
@@ -132,8 +151,11 @@ class LoopThread:
     def _work(self) -> None:
         try:
             self._bind()
+            before = _thread_usage()
             self._tally = self._engine.run(
                 self._sock, self._spec, self._stop_read, self._report_write)
+            after = _thread_usage()
+            self.usage = {name: after[name] - before[name] for name in before}
         except BaseException as exc:  # carried over to the thread that asked
             self._error = exc
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from xenrr.engine.base import Ended, Engine, Interim, Tally
 from xenrr.results.record import SECOND_NS, InterimPoint
@@ -43,6 +43,7 @@ class DataPhase:
         given_up: How it ended then.
         started_epoch_s: Wall-clock time of its start.
         stop_asked: Whether ``stop`` was called.
+        thread_usage: See ``LoopThread.usage``; empty before the end.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class DataPhase:
         self.given_up: Ended | None = None
         self.started_epoch_s = 0.0
         self.stop_asked = False
+        self.thread_usage: Mapping[str, int] = {}
 
     def stop(self) -> None:
         """End it early; safe in a signal handler and from any thread."""
@@ -81,6 +83,7 @@ class DataPhase:
             raise
         finally:
             tally = self._loop.result()
+            self.thread_usage = self._loop.usage
         return tally
 
     def _watch(self) -> None:

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
 
-from xenrr.cpu.meter import load_meter
 from xenrr.engine.base import Ended, Engine, LoopSpec, Tally
 from xenrr.engine.load import load_engine
 from xenrr.engine.tcp_facts import mss_of
@@ -34,6 +33,7 @@ from xenrr.results.record import (
     SocketFacts,
     TestSpec,
 )
+from xenrr.session.conditions import Conditions
 from xenrr.session.control import RESPONSE_LIMIT_S, ControlConnection, open_control
 from xenrr.session.dataend import LOOK_S, Address, DataEnd, Finish, resolve
 from xenrr.session.phase import DataPhase
@@ -54,7 +54,7 @@ from xenrr.session.shapes import Shape
 from xenrr.session.sockets import family_of
 from xenrr.wire.classic import RRResponse, RRResults
 from xenrr.wire.control import CpuCalibrateRequest, CpuCalibrateResponse, ErrorResponse
-from xenrr.wire.dialect import CLASSIC_SERVER, Dialect
+from xenrr.wire.dialect import CLASSIC_SERVER, XENRR, Dialect
 from xenrr.wire.message import LONG_BYTES, UNKNOWN_REQUEST_ERRNO
 from xenrr.wire.omni import OmniResponse, OmniResults
 from xenrr.wire.streams import (
@@ -238,6 +238,7 @@ class Sender:
             raise SpecError("a test with no_control needs a sender without a control "
                             "connection, and the other way round")
         self._stop_asked = False
+        conditions = Conditions()
         # The context manager closes the data socket whatever happens below.
         with self._data_end(spec) as end:
             # netserver's clock starts with its response: one that sends is asked late, or
@@ -252,13 +253,11 @@ class Sender:
             phase = DataPhase(self._engine, end, self._control, on_interim)
             if on_start is not None:
                 on_start()
-            meter = load_meter() if spec.local.measure_cpu else None
-            if meter is not None:
-                meter.start()
+            conditions.begin(end.tcp_info())
             tally = self._measured(phase)
             facts, tcp_info = end.facts(tally)
             finish = end.finish(tally, classic=deal.classic, stopped=self._was_stopped)
-            usage = None if meter is None else meter.stop()
+            conditions.end()
         error = phase.error or _what_went_wrong(tally, spec, end.shape) or finish.error
         if error and not (tally.transactions or _moved(tally, end.shape)):
             raise ConnectionLost(f"{error}; " + (
@@ -273,7 +272,10 @@ class Sender:
             target=self._host, target_address=remote, local_address=local,
             peer=self.dialect.peer, engine=self._engine.name,
             started_epoch_s=phase.started_epoch_s, ended=ended, error=error,
-            interims=tuple(phase.interims), local_cpu=usage, tcp_info=tcp_info)
+            interims=tuple(phase.interims), tcp_info=tcp_info,
+            tcp_info_start=conditions.tcp_info_start, local_cpu=conditions.local_cpu,
+            loop_thread=phase.thread_usage, throttling=conditions.throttling(),
+            host=conditions.host(remote, local))
 
     def _measured(self, phase: DataPhase) -> Tally:
         self._phase = phase
@@ -306,6 +308,8 @@ class Sender:
             return _Deal(Agreement(_service_port(spec), SocketFacts(), measures_cpu=False),
                          classic=False)
         asked = end.for_request(self._local_host())
+        if self.dialect.results_layout == XENRR.results_layout:
+            spec = replace(spec, remote=replace(spec.remote, measure_cpu=True))
         if not self._knows_only_classic() and not always_classic(spec):
             answer = self._control.request(
                 omni_request(spec, asked, self._address_to_bind(spec, end)))
@@ -420,7 +424,7 @@ def _run_of(
         failed_sends=tally.failed_sends, latency_ns=tally.latency_ns, local=local,
         remote=replace(remote, congestion=told.congestion,
                        retransmissions=told.retransmissions),
-        target_tally=told.tally, remote_cpu=told.cpu, host=_host_facts(),
+        target_tally=told.tally, remote_cpu=told.cpu,
         **rest)  # type: ignore[arg-type]
 
 
@@ -479,10 +483,3 @@ def _what_went_wrong(tally: Tally, spec: TestSpec, shape: Shape) -> str:
     if tally.ended is Ended.ERROR and not _was_shut(tally, spec):
         return f"the data connection failed {after}: {os.strerror(tally.errno)}"
     return ""
-
-
-def _host_facts() -> dict[str, str]:
-    # Imported when a test is over: nothing of it belongs on the way to the first request.
-    from xenrr.results.hostfacts import collect_host_facts
-
-    return collect_host_facts()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 __all__ = ["ANY_ADDRESS", "address_text", "buffer_sizes", "congestion_of", "family_of",
-           "nodelay_of", "wire_family"]
+           "host_of", "nodelay_of", "wire_family"]
 
 ANY_ADDRESS = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 
@@ -24,6 +24,11 @@ def address_text(address: tuple[object, ...]) -> str:
     """Host and port of a socket address, ``[::1]:5`` for IPv6."""
     host, port = address[0], address[1]
     return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
+def host_of(text: str) -> str:
+    """The host in what ``address_text`` made."""
+    return text.rpartition(":")[0].strip("[]")
 
 
 def buffer_sizes(sock: socket.socket) -> tuple[int, int]:

@@ -65,6 +65,7 @@ def test_a_sound_run_has_none():
     ("loss", {"malformed": 1}),
     ("steal", {"local_cpu": CpuUsage(50.0, steal=1.5)}),
     ("steal", {"remote_cpu": CpuUsage(50.0, steal=40.0)}),
+    ("throttled", {"throttling": {"periods": 20, "throttled": 3, "throttled_us": 150_000}}),
     ("self-connection", {"target_address": "127.0.0.1:4001"}),
     ("shared-cpu", {"spec": TestSpec(duration_s=10, local=EndSpec(cpu=1),
                                      remote=EndSpec(cpu=1))}),
@@ -95,6 +96,7 @@ def test_few_samples_are_few_for_the_percentiles_that_are_shown():
     {"target_tally": TargetTally(transactions=100_016)},  # answered after the end
     {"local_cpu": CpuUsage(50.0)},                      # steal unknown
     {"host": {}},
+    {"throttling": {"periods": 20, "throttled": 0, "throttled_us": 0}},
     {"host": {"load_average": "?", "cpus": "", "clock_read_ns": "n/a"}},
     {"spec": TestSpec(duration_s=10, local=EndSpec(cpu=1), remote=EndSpec(cpu=0))},
 ])

@@ -359,6 +359,15 @@ def test_a_name_server_that_is_down(netperf, monkeypatch):
     assert "getaddrinfo returned -3 Temporary failure in name resolution" in said.out
 
 
+@pytest.mark.parametrize(("flags", "shown"), [
+    ("", ["-1.00", "-1.00"]), ("-c", ["50.00", "-1.00"]), ("-c -C", ["50.00", "50.00"])])
+def test_utilisation_that_nobody_asked_for_is_not_printed(netperf, records, flags, shown):
+    """A sender always measures, and a xenrr target is always asked; netperf shows neither."""
+    sender = records.FakeSender(records.run(local_cpu=records.busy, remote_cpu=records.busy))
+    said = netperf(f"{RR} {flags} -- -o LOCAL_CPU_UTIL,REMOTE_CPU_UTIL", sender)
+    assert said.out.splitlines()[-1].split(",") == shown
+
+
 def test_tcp_info_goes_to_stderr_when_the_environment_asks(netperf, records, monkeypatch):
     sender = records.FakeSender(records.run(tcp_info={"tcpi_rto": 204000}))
     assert netperf(f"{RR} -P 0 -v 0", sender).err == ""

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from xenrr.cpu.usage import CpuShare, CpuUsage
 from xenrr.errors import ResultFormatError
 from xenrr.results.record import InterimPoint, Run, SocketFacts, TargetTally, TestSpec
 from xenrr.stats.histogram import Histogram
@@ -63,11 +64,54 @@ def test_a_record_of_schema_1_is_read(run: Run) -> None:
     old = {**plain, "schema": 1, "spec": spec}
     for end in ("local", "remote"):
         old[end] = {name: plain[end][name] for name in sockets}
-    for name in ("failed_sends", "local_cpu", "remote_cpu", "tcp_info"):
+    for name in ("failed_sends", "local_cpu", "remote_cpu", "tcp_info", "tcp_info_start",
+                 "loop_thread", "throttling", "remote_host"):
         del old[name]
     old["interims"] = [{name: value for name, value in point.items() if name != "bytes"}
                        for point in plain["interims"]]
     assert Run.from_plain(old) == run
+
+
+BUSY = CpuUsage(60.0, steal=20.0, cpus=2, method="S", context_switches=5, interrupts=6,
+                per_cpu=(CpuShare(0, 10.0), CpuShare(3, steal=2.5)))
+
+
+def test_conditions_make_the_round_trip(run: Run) -> None:
+    run = replace(run, local_cpu=BUSY, tcp_info_start={"tcpi_rtt": 5},
+                  loop_thread={"user_us": 7}, throttling={"throttled": 1},
+                  remote_host={"kernel": "5"})
+    assert Run.from_plain(json.loads(json.dumps(run.to_plain()))) == run
+
+
+def test_conditions_that_an_earlier_record_of_this_schema_lacks_are_unknown(run: Run) -> None:
+    plain = replace(run, local_cpu=CpuUsage(50.0)).to_plain()
+    for name in ("tcp_info_start", "loop_thread", "throttling", "remote_host"):
+        del plain[name]
+    for name in ("nice", "idle", "context_switches", "interrupts", "per_cpu"):
+        del plain["local_cpu"][name]  # type: ignore[attr-defined]
+    assert Run.from_plain(plain) == replace(run, local_cpu=CpuUsage(50.0))
+
+
+@pytest.mark.parametrize("per_cpu", [5, [5], [{"cpu": 1, "colour": 2}], [{}]])
+def test_damaged_shares_are_refused(run: Run, per_cpu: object) -> None:
+    plain = replace(run, local_cpu=BUSY).to_plain()
+    plain["local_cpu"]["per_cpu"] = per_cpu  # type: ignore[index]
+    with pytest.raises(ResultFormatError):
+        Run.from_plain(plain)
+
+
+def test_service_demand_with_and_without_steal(run: Run) -> None:
+    busy = replace(run, local_cpu=BUSY)
+    # 60 % of two CPUs for 2 s are 2.4 s for 100 transactions; a third of it was stolen.
+    assert busy.service_demand_us("local") == pytest.approx(24_000)
+    assert busy.service_demand_us("local", with_steal=False) == pytest.approx(16_000)
+    assert busy.service_demand_us("remote") == -1
+    assert replace(busy, elapsed_ns=0).service_demand_us("local") == -1
+    unknown = replace(run, local_cpu=CpuUsage(60.0))
+    assert unknown.service_demand_us("local", with_steal=False) == -1
+    stream = replace(busy, spec=TestSpec("TCP_STREAM"), bytes_sent=1024 * 400,
+                     bytes_received=0)
+    assert stream.service_demand_us("local") == pytest.approx(6000)
 
 
 def test_missing_field_is_refused(run: Run) -> None:

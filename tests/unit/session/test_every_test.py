@@ -205,12 +205,11 @@ def test_cpu_utilisation_of_both_ends(sender, dialect, test):
         assert usage.method == "S"
 
 
-def test_cpu_utilisation_is_measured_only_where_asked(sender):
-    run = sender.run(TestSpec("TCP_RR", transactions=5, local=EndSpec(measure_cpu=True)))
+def test_cpu_utilisation_of_another_target_is_measured_only_where_asked(sender, dialect):
+    run = sender.run(TestSpec("TCP_RR", transactions=5))
     assert run.local_cpu is not None
-    assert run.remote_cpu is None
+    assert (run.remote_cpu is not None) == (sender.dialect.results_layout == "X")
     run = sender.run(TestSpec("TCP_RR", transactions=5, remote=EndSpec(measure_cpu=True)))
-    assert run.local_cpu is None
     assert run.remote_cpu is not None
 
 
@@ -399,3 +398,23 @@ def test_control_or_not_has_to_be_said_in_both_places(sender):
             lonely.calibrate()
         with pytest.raises((ConnectionLost, OSError)):
             lonely.run(TestSpec("TCP_RR", no_control=True, remote_data_port=1))
+
+
+def test_the_conditions_of_a_run(sender):
+    run = sender.run(TestSpec("TCP_RR", duration_s=SHORT_S))
+    check(run)
+    assert run.host["kernel"].startswith(os.uname().sysname)
+    if os.uname().sysname == "Linux":
+        assert run.host["interface"] == "lo"
+        assert {"load_average", "load_average_after"} <= set(run.host)
+        assert set(run.tcp_info_start) == set(run.tcp_info)
+        assert len(run.local_cpu.per_cpu) == run.local_cpu.cpus
+        assert run.local_cpu.context_switches > 0
+        assert run.loop_thread["voluntary_switches"] >= 0
+    assert run.throttling.get("throttled", 0) >= 0
+
+
+def test_a_test_of_many_connections_has_no_tcp_info(sender):
+    run = sender.run(TestSpec("TCP_CRR", transactions=5))
+    assert (run.tcp_info, run.tcp_info_start) == ({}, {})
+    assert run.host["kernel"]
