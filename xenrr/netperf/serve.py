@@ -69,6 +69,7 @@ def _policy(options: ServerOptions, port: int) -> TargetPolicy:
     return TargetPolicy(
         host=options.host, port=port, family=options.family, passphrase=options.passphrase,
         engine=options.engine, one_at_a_time=options.one_at_a_time,
+        any_data_peer=options.any_source,
         cpus=options.cpus or None, debug=options.debug)
 
 

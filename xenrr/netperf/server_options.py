@@ -16,7 +16,7 @@ __all__ = ["ServerOptions", "parse_server"]
 
 PROGRAM = "netserver"
 LETTERS = {**dict.fromkeys("46dDfhNV", FLAG), **dict.fromkeys("LnpvZ", VALUE)}
-LONG = {"engine": VALUE, "version": FLAG}
+LONG = {"any-source": FLAG, "engine": VALUE, "version": FLAG}
 DEFAULT_PORT = "12865"
 
 
@@ -41,6 +41,7 @@ class ServerOptions:
         self.cpus = 0
         self.placed = False
         self.engine = "auto"
+        self.any_source = False
         self.notices: list[str] = []
 
 
@@ -68,7 +69,9 @@ def _take(options: ServerOptions, option: str, value: str) -> None:
         raise Ending(0, VERSION_LINE)
     if option == "version":
         raise Ending(0, version_text())
-    if option == "engine":
+    if option == "any-source":
+        options.any_source = True
+    elif option == "engine":
         options.engine = parse_engine(value)
     elif option in "46":
         options.family = int(option)

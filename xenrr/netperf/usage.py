@@ -147,6 +147,7 @@ Options:
     -Z passphrase     Passphrase that clients have to send
 
 xenrr's own:
+    --any-source      Data from any address, and datagrams to any
     --engine name     hot (C), pure (Python) or auto
     --version         Version of xenrr
 """

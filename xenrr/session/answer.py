@@ -6,7 +6,9 @@ once, since the sender's clock runs until it sees that.
 
 Data is taken only from the address that the control connection comes from, and datagrams
 are sent only there, unless the policy says otherwise: no stranger in the numbers, and no
-reflector for forged datagrams.
+reflector for forged datagrams. Where a request names another address of either end, as one
+does whose control connection takes a network of its own, the far end of the data cannot be
+known; then it may be any, but for datagrams only if no more is sent than was received.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ class TestAnswer:
         wanted: The test.
         request: The request it came from, for the fields that are echoed.
         engine: What runs it.
-        peer: Address that data may come from, ``None`` for any.
+        peer: Address that data may come from where the request names none, ``None`` for any.
         sender: Address of the control connection's far end.
         cpus: Number of CPUs to report, ``None`` for what the system has.
 
@@ -81,11 +83,13 @@ class TestAnswer:
         self._wanted = wanted
         self._request = request
         self._engine = engine
-        self._peer = peer
         self._sends_first = wanted.datagram and wanted.shape is Shape.SENDS
         self._destination = wanted.data_host or sender
-        if self._sends_first and peer not in (None, self._destination):
+        magnifies = wanted.datagram and wanted.send_bytes > max(wanted.receive_bytes, 0)
+        if (self._sends_first or magnifies) and peer not in (None, self._destination):
             raise Refused(errno.EACCES, f"datagrams to {self._destination}, which did not ask")
+        other_path = wanted.other_address or self._destination != sender
+        self._peer = None if other_path and not magnifies else peer
         self._data: socket.socket | None = None
         self._meter = load_meter(cpus) if wanted.measure_cpu else None
         self._usage: CpuUsage | None = None

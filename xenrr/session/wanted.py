@@ -62,6 +62,7 @@ class TestWanted:
             ends it. ``count`` is transactions, or bytes one way.
         options, rings, pace: What else is asked of this end.
         port, address: Where data is wanted; 0 for any port.
+        other_address: ``address`` is not the one that the control connection came to.
         data_host, data_port: Where datagrams go that the target sends first.
         measure_cpu: Whether to measure CPU utilisation.
         cpu: CPU to run on, -1 for any.
@@ -84,6 +85,7 @@ class TestWanted:
     options: DataOptions
     port: int
     address: str
+    other_address: bool = False
     rings: Rings = NO_RINGS
     pace: Pace = NO_PACE
     data_host: str = ""
@@ -196,7 +198,8 @@ def _of_omni(request: OmniRequest, family: int, local: str) -> TestWanted:
         rings=Rings(request.send_width, request.recv_width, request.send_alignment,
                     request.recv_alignment, request.send_offset, request.recv_offset),
         pace=pace_of(request.interval_usecs, request.interval_burst), port=request.data_port,
-        address=request.netserver_ip or local, data_host=request.netperf_ip,
+        address=request.netserver_ip or local,
+        other_address=request.netserver_ip not in ("", local), data_host=request.netperf_ip,
         data_port=request.netperf_port,
         measure_cpu=bool(flags & OmniFlags.MEASURE_CPU), cpu=request.cpu,
         discard=bool(request.so_rcvavoid) and shape is Shape.RECEIVES,

@@ -32,6 +32,11 @@ def test_where_it_listens_rules_out_inetd(line, placed):
     assert parse(line).placed is placed
 
 
+def test_data_from_anywhere():
+    assert not parse("").any_source
+    assert parse("--any-source").any_source
+
+
 def test_the_last_of_d_and_n_counts():
     assert parse("-N -d").debug
     assert not parse("-d -N").debug

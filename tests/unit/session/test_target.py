@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
+from dataclasses import replace
 
 import pytest
 from ends import ENGINES, RawSender, run, serving
@@ -34,6 +36,32 @@ def tcp_request(**fields) -> OmniRequest:
 async def measured(port: int, spec: TestSpec, **options):
     async with xenrr.connect("127.0.0.1", port, **options) as sender:
         return await sender.run(spec)
+
+
+@pytest.mark.parametrize("test", ["TCP_RR", "UDP_RR", "TCP_CRR", "TCP_STREAM", "TCP_MAERTS",
+                                  "UDP_STREAM"])
+def test_data_that_takes_another_path_than_the_control_connection(test) -> None:
+    async def body():
+        async with serving() as server:
+            spec = TestSpec(test, duration_s=1, data_local_host="127.0.0.4")
+            return await measured(server.port, spec), server.lines
+
+    measurement, lines = run(body())
+    assert measurement.bytes_sent + measurement.bytes_received > 0
+    assert "turned away" not in lines[0]
+
+
+def test_magnified_answers_go_only_where_they_were_asked_for() -> None:
+    async def body():
+        async with serving() as server, RawSender(server.port) as sender:
+            await sender.identify()
+            request = udp_request(netperf_ip="127.0.0.4")
+            refused = await sender.ask(replace(request, response_size=2))
+            return refused, await sender.ask(request)
+
+    refused, response = run(body())
+    assert refused.errno == errno.EACCES
+    assert response.data_port
 
 
 @pytest.mark.parametrize("sender_engine", ENGINES)
