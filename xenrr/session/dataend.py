@@ -146,7 +146,8 @@ class DataEnd:
             if agreed.send_bytes > MAX_RING_BYTES:
                 raise RemoteProtocolError(f"the peer wants to send {agreed.send_bytes} bytes "
                                           "on every connection")
-            self._end = replace(self._end, receive_bytes=agreed.send_bytes)
+            self._end = replace(self._end, receive_bytes=agreed.send_bytes,
+                                told_receive_bytes=agreed.send_bytes)
 
     def connect(self, address: Address, limit_s: float) -> None:
         """Connect to the target's data port, unless the engine does that.
@@ -245,7 +246,7 @@ class DataEnd:
             send_buffer=self._buffers[0], receive_buffer=self._buffers[1],
             send_buffer_end=final[0], receive_buffer_end=final[1], nodelay=nodelay_of(sock),
             mss=mss_of(sock) if connected else tally.mss,
-            send_bytes=end.send_bytes or -1, receive_bytes=end.receive_bytes or -1,
+            send_bytes=end.send_bytes or -1, receive_bytes=end.told_receive_bytes or -1,
             send_width=end.buffers.send_width if end.send_bytes else -1,
             receive_width=end.buffers.receive_width if end.receive_bytes else -1,
             cork=self.spec.cork and "cork" not in self._applied.refused

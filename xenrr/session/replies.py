@@ -109,7 +109,7 @@ def _omni_response(
     sends, receives = end.send_bytes > 0, end.receive_bytes > 0
     return OmniResponse(
         recv_buf_size=offer.buffers[1], send_buf_size=offer.buffers[0],
-        receive_size=end.receive_bytes if receives else request.receive_size,
+        receive_size=end.told_receive_bytes if receives else request.receive_size,
         recv_width=buffers.receive_width if receives else _signed(request.recv_width),
         send_size=end.send_bytes if sends else request.send_size,
         send_width=buffers.send_width if sends else _signed(request.send_width),

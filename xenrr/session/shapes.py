@@ -54,10 +54,13 @@ class End:
     """The sizes that one end will use.
 
     ``send_bytes`` and ``receive_bytes`` are those of each call, 0 where it does not do it.
+    ``told_receive_bytes`` is what both ends are told of the latter: netperf receives
+    datagrams into as much as the socket buffer holds, though none of them is that large.
     """
 
     send_bytes: int
     receive_bytes: int
+    told_receive_bytes: int
     buffers: Buffers
 
     @classmethod
@@ -89,7 +92,9 @@ class End:
                                            limit, shape.one_way)
         if receives:
             receive_bytes, receive_width = _ring(
-                receive_bytes, asked.receive_width, socket_buffers[1], limit, shape.one_way)
+                receive_bytes, asked.receive_width, socket_buffers[1], MAX_BLOCK_BYTES,
+                shape.one_way)
+        told_receive_bytes, receive_bytes = receive_bytes, min(receive_bytes, limit)
         sent = _bounded(asked.send_alignment), _bounded(asked.send_offset)
         received = _bounded(asked.receive_alignment), _bounded(asked.receive_offset)
         buffers = Buffers(
@@ -98,7 +103,9 @@ class End:
                                          shape) if receives else 1,
             send_alignment=sent[0], send_offset=sent[1], receive_alignment=received[0],
             receive_offset=received[1])
-        return cls(send_bytes if sends else 0, receive_bytes if receives else 0, buffers)
+        if not receives:
+            told_receive_bytes = receive_bytes = 0
+        return cls(send_bytes if sends else 0, receive_bytes, told_receive_bytes, buffers)
 
     def with_fill(self, fill: bytes) -> End:
         """The same with other contents of its send buffers."""

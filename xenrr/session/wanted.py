@@ -230,7 +230,7 @@ def _omni_shape(request: OmniRequest, datagram: bool) -> tuple[Shape, str, int, 
                 _positive(request.response_size))
     if direction == TAKES:
         received = request.receive_size
-        return Shape.RECEIVES, "STREAM", (min(received, MAX_DATAGRAM_BYTES) if datagram
+        return Shape.RECEIVES, "STREAM", (min(received, MAX_TARGET_BLOCK_BYTES) if datagram
                                           else received), 0
     if direction == TRANSMITS:
         return Shape.SENDS, "MAERTS", 0, request.send_size
@@ -255,7 +255,9 @@ def _check(wanted: TestWanted) -> None:
     if wanted.family not in (4, 6):
         raise Refused(errno.EAFNOSUPPORT, f"address family {wanted.family}")
     limit = MAX_TARGET_BLOCK_BYTES if wanted.shape.one_way else MAX_MESSAGE_BYTES
-    if wanted.datagram:
+    # Into more than a datagram it may be received, but in the classic dialect the size is
+    # that of the sender's datagrams.
+    if wanted.datagram and (wanted.classic or wanted.shape is not Shape.RECEIVES):
         limit = MAX_DATAGRAM_BYTES
     for size in (wanted.receive_bytes, wanted.send_bytes):
         if size > limit:

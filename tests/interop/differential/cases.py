@@ -69,8 +69,6 @@ UNLIKE = {
     "LOCAL_TRANSPORT_RETRANS": "netperf looks at the last connection when it is closed already",
     "LOCAL_CONG_CONTROL": "the same",
     "REMOTE_CONG_CONTROL": "the same",
-    "REMOTE_RECV_SIZE": "netserver receives datagrams into as much as the socket buffer",
-    "REMOTE_RECV_WIDTH": "how many of such buffers there are",
 }
 OF_THE_LAST_CONNECTION = ("LOCAL_TRANSPORT_RETRANS", "LOCAL_CONG_CONTROL",
                           "REMOTE_CONG_CONTROL")
@@ -160,8 +158,7 @@ def selectors() -> Iterator[Case]:
             yield Case(f"-t {test} -l 1 -c -C -- -{output}", free_width=wide)
             yield Case(f"-t {test} -l 1 -c -C -- -{output} all", free_width=wide)
             yield Case(f"-t {test} -l 1 -- -{output} all", free_width=wide)
-    unlike = {"UDP_STREAM": ("REMOTE_RECV_SIZE", "REMOTE_RECV_WIDTH"),
-              "TCP_CRR": OF_THE_LAST_CONNECTION}
+    unlike = {"TCP_CRR": OF_THE_LAST_CONNECTION}
     for test in ("UDP_RR", "TCP_MAERTS", "UDP_STREAM", "TCP_CRR"):
         yield Case(f"-t {test} -l 1 -- -k all", unlike=unlike.get(test, ()))
     yield Case("-t TCP_RR -l 1 -c -C -P 0 -- -o all")

@@ -253,6 +253,13 @@ def test_what_is_known_of_the_sockets(sender):
     assert run.tcp_info["tcpi_snd_cwnd"] > 0
 
 
+@pytest.mark.parametrize("direction", ["send", "receive"])
+def test_room_for_datagrams_is_told_as_netperf_tells_it(sender, direction):
+    run = timed(sender, TestSpec("OMNI", protocol="udp", direction=direction))
+    taker = run.local if direction == "receive" else run.remote
+    assert (taker.receive_bytes, taker.receive_width) == (taker.receive_buffer, 2)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="TCP_INFO is Linux's")
 @pytest.mark.parametrize("test", ["TCP_CRR", "TCP_CC"])
 def test_what_is_known_of_the_last_of_many_connections(sender, test):

@@ -33,6 +33,15 @@ def test_netperfs_choice(shape, sizes, buffers, datagram, calls, widths):
     assert (end.buffers.send_width, end.buffers.receive_width) == widths
 
 
+@pytest.mark.parametrize(("size", "told", "width"), [
+    (-1, 212992, 2), (212992, 212992, 2), (100_000, 100_000, 3), (9000, 9000, 24)])
+def test_datagrams_are_said_to_have_as_much_room_as_netperf_gives_them(size, told, width):
+    end = chosen(Shape.RECEIVES, (0, size), datagram=True, buffers=(212992, 212992))
+    assert end.told_receive_bytes == told
+    assert end.receive_bytes == min(told, 65507)
+    assert end.buffers.receive_width == width
+
+
 def test_what_is_asked_for_is_taken():
     asked = Rings(5, 7, 64, 128, 3, 4)
     buffers = chosen(Shape.ROUNDS, (10, 20), asked).buffers

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from xenrr.engine.base import Pace
 from xenrr.session.shapes import MAX_RING_BYTES, Rings, Shape
-from xenrr.session.wanted import Refused, wanted_of
+from xenrr.session.wanted import MAX_TARGET_BLOCK_BYTES, Refused, wanted_of
 from xenrr.wire.classic import RRRequest
 from xenrr.wire.message import Kind
 from xenrr.wire.omni import OmniFlags, OmniRequest
@@ -32,7 +32,9 @@ def wanted(request):
     (OmniRequest(direction=4, **ONE_WAY), "TCP_STREAM", Shape.RECEIVES, (-1, 0)),
     (OmniRequest(direction=2, send_size=99, **ONE_WAY), "TCP_MAERTS", Shape.SENDS, (0, 99)),
     (OmniRequest(direction=4, receive_size=212992, **ONE_WAY, **UDP), "UDP_STREAM",
-     Shape.RECEIVES, (65507, 0)),
+     Shape.RECEIVES, (212992, 0)),
+    (OmniRequest(direction=4, receive_size=2**31 - 1, **ONE_WAY, **UDP), "UDP_STREAM",
+     Shape.RECEIVES, (MAX_TARGET_BLOCK_BYTES, 0)),
     (OmniRequest(direction=2, netperf_port=5, **ONE_WAY, **UDP), "UDP_MAERTS", Shape.SENDS,
      (0, -1)),
     (OmniRequest(flags=CONNECTS), "TCP_CRR", Shape.CONNECTIONS, (1, 1)),
