@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import select
 import shutil
 import signal
 import socket
@@ -121,3 +122,16 @@ def stop_cleanly(server: Server) -> None:
     assert "Traceback" not in errors, errors
     assert server.process.returncode == 0, errors
     assert not accepts(server.port)
+
+
+def read_all(master: int) -> str:
+    """Everything a terminal is sent until its other end is closed."""
+    pieces = []
+    give_up_s = time.monotonic() + 60
+    while time.monotonic() < give_up_s:
+        if select.select([master], [], [], 1)[0]:
+            try:
+                pieces.append(os.read(master, 65536))
+            except OSError:  # Linux: the other end has been closed
+                break
+    return b"".join(pieces).decode("utf-8")

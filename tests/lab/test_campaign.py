@@ -100,7 +100,7 @@ def test_in_a_user_namespace(campaigns):
     assert read_campaign(str(campaigns.path)).missing() == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_lab_and_its_senders_end_with_their_campaign(campaigns, number):
     with campaigns.start(TABLE1, "--duration", "60", "--json") as process:
         for line in process.stdout:

@@ -166,10 +166,20 @@ def measure_campaign(screen: Screen, spec: CampaignSpec, plan: Plan, path: str,
     from xenrr.campaign.run import Coordinator
     from xenrr.cli.campaign_view import watching
 
+    _allow_many_files()
     before, writer = _open_results(screen, spec, plan, path, resume)
     launchers = _launchers(spec, entry)
     with writer, watching(screen, spec, plan, as_json) as tell:
         return asyncio.run(_watched(Coordinator(spec, plan, launchers, tell, writer, before)))
+
+
+def _allow_many_files() -> None:
+    """Three pipes to each agent: the usual soft limit of 1024 is that of 300 of them."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _watched(coordinator: Coordinator) -> Outcome:

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from xenrr.cli.screen import Screen
 from xenrr.cli.summary import group_runs, show_group
 from xenrr.errors import ResultFormatError
+from xenrr.results.campaign import HEADER
 from xenrr.results.store import Contents, read_file
 
 __all__ = ["ShowCommand", "read_runs"]
@@ -47,6 +48,8 @@ def read_runs(path: str, screen: Screen) -> Contents:
     contents = read_file(path)
     if contents.complaint:
         screen.talk(f"{contents.complaint}; that much is shown.")
+    if not contents.runs and any(kind == HEADER for kind, _ in contents.others):
+        raise ResultFormatError(f"{path} holds a campaign; xenrr campaign table shows it")
     if contents.unknown:
         screen.talk(f"{path}: {contents.unknown} records are of kinds this xenrr does not "
                     "know; they are left out.")

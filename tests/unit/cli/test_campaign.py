@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import uuid
 
 import pytest
 from campaigns import all_gone
-from peers import clean_environment
+from peers import clean_environment, read_all
 
 from xenrr.results.campaign import read_campaign
 
@@ -83,6 +84,34 @@ def test_plain_lines_a_table_and_a_file(command):
     assert again == shown
     plain = json.loads(command.call("table", "few.xrr", "--json")[0])
     assert [column["experiment"] for column in plain["columns"]] == ["all"]
+
+
+def test_other_commands_say_what_the_file_is(command):
+    command.call("run", "few.toml", "--repeats", "1")
+    with subprocess.Popen([sys.executable, "-m", "xenrr", "show", "few.xrr"],
+                          cwd=command.folder, stderr=subprocess.PIPE, text=True,
+                          env=clean_environment()) as process:
+        _, talk = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 1
+    assert "holds a campaign; xenrr campaign table shows it" in talk
+
+
+def test_a_terminal_gets_one_table_that_is_drawn_over(command):
+    master, slave = pty.openpty()
+    environment = clean_environment(TERM="xterm", COLUMNS="80", LINES="24", NO_COLOR="1",
+                                    PYTHONIOENCODING="utf-8")
+    with subprocess.Popen([sys.executable, "-m", "xenrr", "campaign", "run", "few.toml",
+                           "--duration", "1.5"], cwd=command.folder, stdin=slave, stdout=slave,
+                          stderr=slave, env=environment) as process:
+        os.close(slave)
+        raw = read_all(master)
+    os.close(master)
+    assert process.returncode == 0, raw
+    assert "few: all, repeat 2 (round 2 of 2)" in raw
+    for name in ("s1", "s2"):
+        assert re.search(rf"{name} +\d\.\d s +[\d ]+", raw), raw
+    assert "all|2: " in raw  # a line for each round stays above the table
+    assert "\x1b[" in raw
 
 
 def test_events_as_json(command):

@@ -4,17 +4,15 @@ import json
 import os
 import pty
 import re
-import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from peers import clean_environment
+from peers import clean_environment, read_all
 
 from xenrr.cli import demo
 from xenrr.errors import CommandError
@@ -109,19 +107,6 @@ def test_a_narrow_terminal(changes):
     assert bool(re.search(r"\x1b\[[\d;]*3[16]m", raw)) == (not changes)
     for line in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", raw).splitlines():
         assert len(line) <= 40, line
-
-
-def read_all(master):
-    """Everything a terminal is sent until its other end is closed."""
-    pieces = []
-    give_up_s = time.monotonic() + 60
-    while time.monotonic() < give_up_s:
-        if select.select([master], [], [], 1)[0]:
-            try:
-                pieces.append(os.read(master, 65536))
-            except OSError:  # Linux: the other end has been closed
-                break
-    return b"".join(pieces).decode("utf-8")
 
 
 def test_what_keeps_the_lab_from_being_made_is_one_sentence(tmp_path):
