@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from xenrr.cli.screen import Screen
@@ -170,7 +170,9 @@ def measure_campaign(screen: Screen, spec: CampaignSpec, plan: Plan, path: str,
     before, writer = _open_results(screen, spec, plan, path, resume)
     launchers = _launchers(spec, entry)
     with writer, watching(screen, spec, plan, as_json) as tell:
-        return asyncio.run(_watched(Coordinator(spec, plan, launchers, tell, writer, before)))
+        # Made inside the loop: up to Python 3.9 that is where its events belong.
+        return asyncio.run(_watched(lambda: Coordinator(spec, plan, launchers, tell, writer,
+                                                        before)))
 
 
 def _allow_many_files() -> None:
@@ -182,8 +184,9 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _watched(coordinator: Coordinator) -> Outcome:
+async def _watched(make: Callable[[], Coordinator]) -> Outcome:
     loop = asyncio.get_running_loop()
+    coordinator = make()
     work = asyncio.ensure_future(coordinator.run())
     seen = 0
 
