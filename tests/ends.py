@@ -56,6 +56,22 @@ class FakeTarget:
         self.sock.sendall(codec.send(SysinfoResponse(",xenrr,0,Deprecated,Deprecated")))
 
 
+def listener_for(kind=socket.SOCK_STREAM) -> socket.socket:
+    """A data socket of a fake target."""
+    data = socket.socket(socket.AF_INET, kind)
+    data.bind(("127.0.0.1", 0))
+    data.settimeout(10)
+    if kind == socket.SOCK_STREAM:
+        data.listen(5)
+    return data
+
+
+def accepted(listener: socket.socket) -> socket.socket:
+    sock = listener.accept()[0]
+    sock.settimeout(10)
+    return sock
+
+
 @contextlib.asynccontextmanager
 async def serving(**policy):
     lines: list[str] = []

@@ -20,11 +20,14 @@ from xenrr.wire.connection import MAX_BUFFERED_BYTES, NEED_DATA, PEER_CLOSED
 from xenrr.wire.control import (
     CpuCalibrateRequest,
     DebugRequest,
+    DetailsRequest,
+    DetailsResponse,
     ErrorResponse,
     PassphraseRequest,
     SysinfoRequest,
 )
-from xenrr.wire.message import SHORT_BYTES
+from xenrr.wire.dialect import XENRR
+from xenrr.wire.message import SHORT_BYTES, encode_answer, encode_request
 from xenrr.wire.sender import SenderConnection
 from xenrr.wire.states import State
 from xenrr.wire.target import TargetConnection
@@ -33,8 +36,8 @@ CASES = int(os.environ.get("XENRR_FUZZ_CASES", "2000"))
 CONVERSATIONS = conversations()
 SENT = (CpuCalibrateRequest, DebugRequest, SysinfoRequest, *REQUESTS)
 # Words that mean something somewhere: types, limits, errno 998 both ways round.
-WORDS = [0, 1, 2, 4, 5, 6, 10, 13, 16, 19, 34, 94, 97, 98, 99, 300, 600, 601, 998, 0xE6030000,
-         0x62000000, 0x7F800000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 65535, 65536]
+WORDS = [0, 1, 2, 4, 5, 6, 10, 13, 16, 19, 34, 94, 97, 98, 99, 300, 600, 601, 998, 7800, 7801,
+         0xE6030000, 0x62000000, 0x7F800000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 65535, 65536]
 
 
 def damaged(dice: random.Random, raw: bytes) -> bytes:
@@ -149,3 +152,26 @@ def test_damaged_conversations():
         ends[end] += 1
     # Damage that is always refused, or never, would test nothing.
     assert min(ends.values()) > CASES // 20, ends
+
+
+def test_damaged_details():
+    """No recorded peer has them: both messages between two xenrr, one of them damaged."""
+    answer = encode_answer(DetailsResponse(3, '{"kernel":"Linux"}'), XENRR)
+    requests = (encode_request(SysinfoRequest(asker="xenrr"), XENRR)
+                + encode_request(DetailsRequest(1, 2), XENRR))
+    for number in range(CASES // 4):
+        dice = random.Random(number)
+        sender = identified(XENRR)
+        sender.send(DetailsRequest(1, 2))
+        try:
+            for piece in chunks(dice, damaged(dice, answer)):
+                sender.receive_data(piece)
+                event = sender.next_event()
+                assert event is NEED_DATA or isinstance(
+                    event, (DetailsResponse, ErrorResponse)), number
+        except RemoteProtocolError:
+            pass
+        try:
+            feed_target(dice, damaged(dice, requests))
+        except RemoteProtocolError:
+            continue

@@ -19,6 +19,8 @@ from xenrr.wire.control import (
     CpuCalibrateResponse,
     DebugRequest,
     DebugResponse,
+    DetailsRequest,
+    DetailsResponse,
     ErrorResponse,
     PassphraseRequest,
     SysinfoRequest,
@@ -178,6 +180,21 @@ def test_answers_come_through_in_every_dialect(first, following, data):
         if isinstance(answer, ErrorResponse):
             break
     assert sender.state is State.IDLE
+
+
+@given(filled(DetailsRequest, XENRR), filled(DetailsResponse, XENRR), st.data())
+def test_details_come_through_between_two_xenrr(request, answer, data):
+    sender, target = identified(XENRR), TargetConnection()
+    target.receive_data(encode_request(SysinfoRequest(asker="xenrr"), XENRR))
+    target.next_event()
+    target.send(SysinfoResponse(",xenrr,"))
+    for piece in data.draw(pieces(sender.send(request))):
+        target.receive_data(piece)
+    assert target.next_event() == request
+    for piece in data.draw(pieces(target.send(answer))):
+        sender.receive_data(piece)
+    assert sender.next_event() == answer
+    assert sender.state is target.state is State.IDLE
 
 
 @given(st.data())

@@ -164,11 +164,12 @@ def check_clock(run: Run) -> Iterator[Doubt]:
 
 def check_load(run: Run) -> Iterator[Doubt]:
     """The machine was busy with something else before the run began."""
-    load, cpus = (_number(run.host.get(fact, "").partition(" ")[0])
-                  for fact in ("load_average", "cpus"))
-    if cpus and load > cpus:
-        yield Doubt("busy", f"the load of the sender was {load:g} on {cpus:g} CPUs before "
-                            "the run")
+    for end, host in (("sender", run.host), ("target", run.remote_host)):
+        load, cpus = (_number(host.get(fact, "").partition(" ")[0])
+                      for fact in ("load_average", "cpus"))
+        if cpus and load > cpus:
+            yield Doubt("busy", f"the load of the {end} was {load:g} on {cpus:g} CPUs before "
+                                "the run")
 
 
 def check_steadiness(run: Run) -> Iterator[Doubt]:

@@ -70,6 +70,10 @@ class TestAnswer:
         sender: Address of the control connection's far end.
         cpus: Number of CPUs to report, ``None`` for what the system has.
 
+    Attributes:
+        usage: CPU utilisation in the data phase, ``None`` where it was not measured.
+        strangers: How many were turned away.
+
     Raises:
         Refused: The data socket cannot be had, or leads elsewhere.
     """
@@ -92,7 +96,7 @@ class TestAnswer:
         self._peer = None if other_path and not magnifies else peer
         self._data: socket.socket | None = None
         self._meter = load_meter(cpus) if wanted.measure_cpu else None
-        self._usage: CpuUsage | None = None
+        self.usage: CpuUsage | None = None
         self.strangers = 0
         self._congestion = ""
         self._retransmissions = -1
@@ -153,7 +157,7 @@ class TestAnswer:
         """What the sender is told after the data phase."""
         return results_of(self._request, self._wanted, Outcome(
             tally, self.elapsed_s(tally), self._end_buffers, self._congestion,
-            self._retransmissions, self._usage))
+            self._retransmissions, self.usage))
 
     async def linger(self) -> None:
         """Let a sender of a counted TCP test close first; at most ``LINGER_LIMIT_S``."""
@@ -180,8 +184,8 @@ class TestAnswer:
         return wanted.shape is Shape.ROUNDS and not wanted.datagram and wanted.count > 0
 
     def _stop_meter(self) -> None:
-        if self._meter is not None and self._usage is None:
-            self._usage = self._meter.stop()
+        if self._meter is not None and self.usage is None:
+            self.usage = self._meter.stop()
 
     def _open(self) -> socket.socket:
         wanted = self._wanted

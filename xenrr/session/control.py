@@ -133,10 +133,15 @@ class ControlConnection:
         event = self._next(min(self.response_limit_s, IDENTIFY_LIMIT_S))
         assert isinstance(event, PeerIdentified), event
 
-    def request(self, message: Request) -> object:
-        """Send a request and wait for its answer: a response or an ``ErrorResponse``."""
+    def request(self, message: Request, limit_s: float | None = None) -> object:
+        """Send a request and wait for its answer: a response or an ``ErrorResponse``.
+
+        Args:
+            message: The request.
+            limit_s: How long it may take instead of ``response_limit_s``, in s.
+        """
         self._send(self._codec.send(message))
-        return self._next(self.response_limit_s)
+        return self._next(self.response_limit_s if limit_s is None else limit_s)
 
     def results(self, limit_s: float) -> object:
         """Wait for the results of the running test, at most ``limit_s``."""

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
 
+from xenrr.cpu.usage import CpuUsage
 from xenrr.engine.base import Ended, Engine, LoopSpec, Tally
 from xenrr.engine.load import load_engine
 from xenrr.engine.tcp_facts import mss_of
@@ -31,11 +32,13 @@ from xenrr.results.record import (
     InterimPoint,
     Run,
     SocketFacts,
+    TargetTally,
     TestSpec,
 )
 from xenrr.session.conditions import Conditions
 from xenrr.session.control import RESPONSE_LIMIT_S, ControlConnection, open_control
 from xenrr.session.dataend import LOOK_S, Address, DataEnd, Finish, resolve
+from xenrr.session.details import HOST, USAGE, ask_details, facts_from, with_details
 from xenrr.session.phase import DataPhase
 from xenrr.session.requests import (
     PAD_TIME_S,
@@ -53,8 +56,13 @@ from xenrr.session.requests import (
 from xenrr.session.shapes import Shape
 from xenrr.session.sockets import family_of
 from xenrr.wire.classic import RRResponse, RRResults
-from xenrr.wire.control import CpuCalibrateRequest, CpuCalibrateResponse, ErrorResponse
-from xenrr.wire.dialect import CLASSIC_SERVER, XENRR, Dialect
+from xenrr.wire.control import (
+    CpuCalibrateRequest,
+    CpuCalibrateResponse,
+    DetailsRequest,
+    ErrorResponse,
+)
+from xenrr.wire.dialect import CLASSIC_SERVER, Dialect
 from xenrr.wire.message import LONG_BYTES, UNKNOWN_REQUEST_ERRNO
 from xenrr.wire.omni import OmniResponse, OmniResults
 from xenrr.wire.streams import (
@@ -69,6 +77,8 @@ __all__ = ["Sender", "open_sender"]
 
 # A target that was given up in the data phase is not waited for at length once more.
 GIVEN_UP_LIMIT_S = 2.0
+# The run is over by then: nobody waits long for what only adds to it.
+DETAILS_LIMIT_S = 10.0
 # Services that any host may have, for tests without a control connection.
 ECHO_PORT, DISCARD_PORT, CHARGEN_PORT = 7, 9, 19
 UNCONTROLLED = Dialect(LONG_BYTES, None, "C", "no control connection")
@@ -141,6 +151,8 @@ class Sender:
         self._phase: DataPhase | None = None
         self._stop_asked = False
         self._oldest: bool | None = None
+        # Asked for once: what a host is does not change from test to test.
+        self._remote_host: dict[str, str] | None = None
 
     def __enter__(self) -> Sender:
         return self
@@ -265,6 +277,8 @@ class Sender:
                 else "no response had come back"))
         ended = (phase.given_up or _end_of(tally, end.shape, spec)).name.lower()
         told, failure = self._report(spec, end, deal, phase, ended)
+        if told.tally != TargetTally() and self.dialect.is_xenrr:
+            told = replace(told, cpu=self._details(told.cpu))
         if failure and not error:
             error = f"no results from the target: {failure}"
         return _run_of(
@@ -275,7 +289,7 @@ class Sender:
             interims=tuple(phase.interims), tcp_info=tcp_info,
             tcp_info_start=conditions.tcp_info_start, local_cpu=conditions.local_cpu,
             loop_thread=phase.thread_usage, throttling=conditions.throttling(),
-            host=conditions.host(remote, local))
+            host=conditions.host(remote, local), remote_host=self._remote_host or {})
 
     def _measured(self, phase: DataPhase) -> Tally:
         self._phase = phase
@@ -308,7 +322,7 @@ class Sender:
             return _Deal(Agreement(_service_port(spec), SocketFacts(), measures_cpu=False),
                          classic=False)
         asked = end.for_request(self._local_host())
-        if self.dialect.results_layout == XENRR.results_layout:
+        if self.dialect.is_xenrr:
             spec = replace(spec, remote=replace(spec.remote, measure_cpu=True))
         if not self._knows_only_classic() and not always_classic(spec):
             answer = self._control.request(
@@ -393,6 +407,28 @@ class Sender:
             return Report(), "" if left else str(exc)
         return report(answer, spec, measured=deal.agreed.measures_cpu,
                       sent_bytes=end.send_bytes), ""
+
+    def _details(self, cpu: CpuUsage | None) -> CpuUsage | None:
+        """Ask a xenrr target what netperf's messages have no room for.
+
+        The run is over and stands, whatever becomes of this; but a connection that failed
+        here cannot be used for another one.
+        """
+        control = self._controlled()
+        limit_s = min(DETAILS_LIMIT_S, control.response_limit_s)
+
+        def topic(number: int) -> str:
+            return ask_details(
+                lambda page: control.request(DetailsRequest(number, page), limit_s))
+
+        try:
+            if self._remote_host is None:
+                self._remote_host = facts_from(topic(HOST))
+            return cpu if cpu is None else with_details(cpu, topic(USAGE))
+        except (ConnectionLost, RemoteProtocolError):
+            self._remote_host = self._remote_host or {}
+            control.sock.close()
+            return cpu
 
     def _results(self, spec: TestSpec, deal: _Deal, given_up: bool) -> AnyResults:
         control = self._controlled()

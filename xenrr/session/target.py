@@ -20,7 +20,9 @@ from xenrr import __version__
 from xenrr.engine.base import Ended, Engine, Tally
 from xenrr.engine.load import load_engine
 from xenrr.errors import XenrrError
+from xenrr.results.hostfacts import load_average
 from xenrr.session.answer import TestAnswer
+from xenrr.session.details import HOST, USAGE, host_pages, usage_pages
 from xenrr.session.eventloop import run
 from xenrr.session.replies import CPU_RATE
 from xenrr.session.requests import AnyRequest
@@ -33,6 +35,8 @@ from xenrr.wire.control import (
     CpuCalibrateResponse,
     DebugRequest,
     DebugResponse,
+    DetailsRequest,
+    DetailsResponse,
     ErrorResponse,
     PassphraseRequest,
     SysinfoRequest,
@@ -225,6 +229,8 @@ class _Session:
         self._family = wire_family(sock.family)
         self._codec = TargetConnection()
         self._reading: asyncio.Task[bytes] | None = None
+        self._load = load_average()
+        self._details: dict[int, list[str]] = {USAGE: []}
         self.name = address_text(address)
         _prepare_control(sock)
 
@@ -250,6 +256,8 @@ class _Session:
             elif isinstance(request, CpuCalibrateRequest):
                 await self._reply(CpuCalibrateResponse(
                     CPU_RATE, self._policy.cpus or os.cpu_count() or 1))
+            elif isinstance(request, DetailsRequest):
+                await self._tell(request)
             elif not isinstance(request, PassphraseRequest):
                 await self._reply(ErrorResponse(UNKNOWN_REQUEST_ERRNO))
 
@@ -283,8 +291,20 @@ class _Session:
             await self._reply(answer.response())
             tally = await answer.run(self._control_end())
             self._log(self._line(wanted, tally, answer))
+            self._details[USAGE] = usage_pages(answer.usage)
             await self._reply(answer.results(tally))
             await answer.linger()
+
+    async def _tell(self, request: DetailsRequest) -> None:
+        if request.topic == HOST and HOST not in self._details:
+            # The kernel answers within microseconds, or within a limit; not on the loop.
+            self._details[HOST] = await asyncio.get_running_loop().run_in_executor(
+                None, host_pages, self._peer, str(self._sock.getsockname()[0]), self._load)
+        pages = self._details.get(request.topic, [])
+        if request.page >= len(pages):
+            await self._reply(ErrorResponse(errno.ENODATA))
+        else:
+            await self._reply(DetailsResponse(len(pages), pages[request.page]))
 
     def _line(self, wanted: TestWanted, tally: Tally, answer: TestAnswer) -> str:
         elapsed_s = answer.elapsed_s(tally)

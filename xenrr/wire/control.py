@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xenrr.wire.dialect import Dialect
-from xenrr.wire.layout import FLOAT, INT, Bytes, Layout, Text
+from xenrr.wire.layout import FLOAT, INT, UINT, Bytes, Layout, Text
 from xenrr.wire.message import HEADER, LONG_BYTES, Kind
 
-__all__ = ["CpuCalibrateRequest", "CpuCalibrateResponse", "DebugRequest", "DebugResponse",
-           "ErrorResponse", "PassphraseRequest", "SysinfoRequest", "SysinfoResponse",
-           "UnknownRequest"]
+__all__ = ["PAGE_CHARACTERS", "CpuCalibrateRequest", "CpuCalibrateResponse", "DebugRequest",
+           "DebugResponse", "DetailsRequest", "DetailsResponse", "ErrorResponse",
+           "PassphraseRequest", "SysinfoRequest", "SysinfoResponse", "UnknownRequest"]
 
 _NOTHING = Layout()
 _WHOLE_PAYLOAD_BYTES = LONG_BYTES - HEADER.size
@@ -18,6 +18,10 @@ _WHOLE_PAYLOAD_BYTES = LONG_BYTES - HEADER.size
 _SYSINFO_REQUEST = Layout(("asker", Text(16), 0))
 _SYSINFO_RESPONSE = Layout(("text", Text(_WHOLE_PAYLOAD_BYTES), 0))
 _PASSPHRASE_REQUEST = Layout(("phrase", Bytes(_WHOLE_PAYLOAD_BYTES), 0))
+_DETAILS_REQUEST = Layout(("topic", UINT, 0), ("page", UINT, 1))
+# What is left behind one word, a byte of it for the end of the text.
+PAGE_CHARACTERS = _WHOLE_PAYLOAD_BYTES - 4 - 1
+_DETAILS_RESPONSE = Layout(("pages", UINT, 0), ("text", Text(PAGE_CHARACTERS + 1), 1))
 _CALIBRATE_RESPONSE = Layout(("rate", FLOAT, 0), ("cpus", INT, 1))
 
 
@@ -124,6 +128,39 @@ class CpuCalibrateResponse:
     def layout(dialect: Dialect) -> Layout:
         """Same in all dialects."""
         return _CALIBRATE_RESPONSE
+
+
+@dataclass(frozen=True)
+class DetailsRequest:
+    """Type 7800, between two xenrr only: a page of what netperf has no message for.
+
+    ``topic`` 0 is the target's host, 1 its CPUs in the test that has just ended.
+    """
+
+    topic: int = 0
+    page: int = 0
+    cpu: int = -1
+    kind = Kind.DETAILS
+
+    @staticmethod
+    def layout(dialect: Dialect) -> Layout:
+        """Travels in one dialect only."""
+        return _DETAILS_REQUEST
+
+
+@dataclass(frozen=True)
+class DetailsResponse:
+    """Type 7801: the page, and how many pages the topic has."""
+
+    pages: int
+    text: str
+    errno: int = 0
+    kind = Kind.DETAILS_RESPONSE
+
+    @staticmethod
+    def layout(dialect: Dialect) -> Layout:
+        """Travels in one dialect only."""
+        return _DETAILS_RESPONSE
 
 
 @dataclass(frozen=True)

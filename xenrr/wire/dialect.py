@@ -29,6 +29,11 @@ class Dialect:
     peer: str
     first_omni: bool = False
 
+    @property
+    def is_xenrr(self) -> bool:
+        """Whether it is one of us, and understands what netperf does not."""
+        return self.results_layout == "X"
+
 
 CLASSIC_SERVER = Dialect(SHORT_BYTES, False, "A", "netperf 2.4.0 to 2.4.4")
 # A 2.4.5 client asks for the sysinfo only when it was built for OMNI.

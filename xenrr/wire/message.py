@@ -67,6 +67,8 @@ class Kind(enum.IntEnum):
     TCP_CC_RESULTS = 302
     DO_SYSINFO = 600
     SYSINFO_RESPONSE = 601
+    DETAILS = 7800          # between two xenrr only
+    DETAILS_RESPONSE = 7801
 
 
 class Request(Protocol):

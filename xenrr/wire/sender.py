@@ -25,6 +25,8 @@ from xenrr.wire.control import (
     CpuCalibrateResponse,
     DebugRequest,
     DebugResponse,
+    DetailsRequest,
+    DetailsResponse,
     ErrorResponse,
     PassphraseRequest,
     SysinfoRequest,
@@ -48,13 +50,14 @@ from xenrr.wire.states import SENDER_STEPS, Event, Input, State
 
 __all__ = ["NEED_DATA", "PEER_CLOSED", "PeerIdentified", "SenderConnection"]
 
-_REQUESTS = (CpuCalibrateRequest, DebugRequest, SysinfoRequest, *REQUESTS)
+_REQUESTS = (CpuCalibrateRequest, DebugRequest, DetailsRequest, SysinfoRequest, *REQUESTS)
 
 # What comes next in a state, and as which class. An answer to CPU_CALIBRATE has the
 # request's type, the others that of their own.
 _ANSWERS: Mapping[State, tuple[Any, Input]] = {
     State.SYSINFO_ASKED: (SysinfoResponse, Kind.SYSINFO_RESPONSE),
     State.DEBUG_ASKED: (DebugResponse, Kind.DEBUG_OK),
+    State.DETAILS_ASKED: (DetailsResponse, Kind.DETAILS_RESPONSE),
     State.CALIBRATION_ASKED: (CpuCalibrateResponse, Event.CALIBRATED),
     **{test.asked: (test.response, Kind(test.kind + 1)) for test in TESTS},
     **{test.running: (test.results, Kind(test.kind + 2)) for test in TESTS},
@@ -142,6 +145,8 @@ class SenderConnection(Connection):
             raise LocalProtocolError(f"a sender does not send {type(request).__name__}")
         if self._dialect is None:
             raise LocalProtocolError("the peer's dialect has to be found out first")
+        if isinstance(request, DetailsRequest) and not self._dialect.is_xenrr:
+            raise LocalProtocolError("only a xenrr is asked for details")
         data = encode_request(request, self._dialect)
         self._step(Kind(request.kind), LocalProtocolError)
         return data

@@ -27,6 +27,7 @@ class State(enum.Enum):
     SYSINFO_ASKED = "sysinfo asked"
     DEBUG_ASKED = "debug asked"
     CALIBRATION_ASKED = "calibration asked"
+    DETAILS_ASKED = "details asked"
     UNKNOWN_ASKED = "unknown type asked"  # target only
     TCP_RR_ASKED = "TCP_RR asked"
     TCP_RR_RUNNING = "TCP_RR running"
@@ -85,6 +86,9 @@ _CONVERSATION: Steps = {
     (State.IDLE, Kind.CPU_CALIBRATE): State.CALIBRATION_ASKED,
     (State.CALIBRATION_ASKED, Event.CALIBRATED): State.IDLE,
     (State.CALIBRATION_ASKED, Event.REFUSED): State.IDLE,
+    (State.IDLE, Kind.DETAILS): State.DETAILS_ASKED,
+    (State.DETAILS_ASKED, Kind.DETAILS_RESPONSE): State.IDLE,
+    (State.DETAILS_ASKED, Event.REFUSED): State.IDLE,
     **_test("TCP_RR"),
     **_test("UDP_RR"),
     **_test("TCP_CRR"),

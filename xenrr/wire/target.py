@@ -24,6 +24,8 @@ from xenrr.wire.control import (
     CpuCalibrateResponse,
     DebugRequest,
     DebugResponse,
+    DetailsRequest,
+    DetailsResponse,
     ErrorResponse,
     PassphraseRequest,
     SysinfoRequest,
@@ -61,11 +63,13 @@ _REQUESTS: Mapping[int, tuple[Any, Mapping[str, object]]] = {
     Kind.CPU_CALIBRATE: (CpuCalibrateRequest, {}),
     Kind.PASSPHRASE: (PassphraseRequest, {}),
     Kind.DO_SYSINFO: (SysinfoRequest, {}),
+    Kind.DETAILS: (DetailsRequest, {}),
     **{test.kind: (test.request, {} if test.kind == Kind.DO_OMNI else {"kind": test.kind})
        for test in TESTS},
 }
 
-_ANSWERS = (CpuCalibrateResponse, DebugResponse, ErrorResponse, SysinfoResponse, *ANSWERS)
+_ANSWERS = (CpuCalibrateResponse, DebugResponse, DetailsResponse, ErrorResponse,
+            SysinfoResponse, *ANSWERS)
 
 
 class TargetConnection(Connection):
@@ -174,7 +178,8 @@ class TargetConnection(Connection):
 
 
 def _decode_request(frame: Frame, dialect: Dialect) -> Request:
-    if frame.kind not in _REQUESTS:
+    # To anybody else that type is as unknown as to any netserver.
+    if frame.kind not in _REQUESTS or (frame.kind == Kind.DETAILS and not dialect.is_xenrr):
         return UnknownRequest(frame.kind, frame.word1)
     cls, known = _REQUESTS[frame.kind]
     values = cls.layout(dialect).decode(frame.payload)

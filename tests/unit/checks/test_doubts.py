@@ -73,6 +73,7 @@ def test_a_sound_run_has_none():
     ("clock", {"host": {"clock_read_ns": "1500"}}),
     ("clock", {"host": {"clock_resolution_ns": "4000000"}}),
     ("busy", {"host": {"load_average": "3.1 1 1", "cpus": "2"}}),
+    ("busy", {"remote_host": {"load_average": "9 1 1", "cpus": "4"}}),
     ("warm-up", {"interims": interims(5_000, 6_000, *STEADY, *STEADY)}),
     ("trend", {"interims": interims(*FALLING)}),
 ])

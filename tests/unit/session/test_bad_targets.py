@@ -8,7 +8,7 @@ import socket
 import time
 
 import pytest
-from ends import ENGINES, FakeTarget
+from ends import ENGINES, FakeTarget, accepted, listener_for
 
 from xenrr.errors import ConnectionLost, PeerRefused, RemoteProtocolError
 from xenrr.results.record import EndSpec, TestSpec
@@ -20,15 +20,6 @@ from xenrr.wire.streams import StreamResponse, StreamResults
 from xenrr.wire.target import TargetConnection
 
 RESULTS = OmniResults(bytes_received=5, bytes_sent=6, elapsed_time=0.5)
-
-
-def listener_for(kind=socket.SOCK_STREAM) -> socket.socket:
-    data = socket.socket(socket.AF_INET, kind)
-    data.bind(("127.0.0.1", 0))
-    data.settimeout(10)
-    if kind == socket.SOCK_STREAM:
-        data.listen(5)
-    return data
 
 
 def target(data_phase, kind=socket.SOCK_STREAM, results=RESULTS, **response):
@@ -47,12 +38,6 @@ def target(data_phase, kind=socket.SOCK_STREAM, results=RESULTS, **response):
             fake.request(codec)
 
     return FakeTarget(script)
-
-
-def accepted(listener: socket.socket) -> socket.socket:
-    sock = listener.accept()[0]
-    sock.settimeout(10)
-    return sock
 
 
 def reset(sock: socket.socket) -> None:

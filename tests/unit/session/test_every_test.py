@@ -419,6 +419,8 @@ def test_the_conditions_of_a_run(sender):
         assert run.local_cpu.context_switches > 0
         assert run.loop_thread["voluntary_switches"] >= 0
     assert run.throttling.get("throttled", 0) >= 0
+    assert run.remote_host["kernel"] == run.host["kernel"]
+    assert len(run.remote_cpu.per_cpu) == len(run.local_cpu.per_cpu)
 
 
 def test_a_test_of_many_connections_has_no_tcp_info(sender):

@@ -9,6 +9,8 @@ from xenrr.wire.control import (
     CpuCalibrateResponse,
     DebugRequest,
     DebugResponse,
+    DetailsRequest,
+    DetailsResponse,
     ErrorResponse,
     SysinfoRequest,
     SysinfoResponse,
@@ -185,6 +187,26 @@ def test_requests_and_their_answers(dialect, request_, answers):
     for answer in answers:
         sender.receive_data(encode_answer(answer, dialect))
         assert sender.next_event() == answer
+    assert sender.state is State.IDLE
+
+
+@pytest.mark.parametrize("answer", [DetailsResponse(2, "{"), ErrorResponse(998, 7800)])
+def test_details_of_a_xenrr(answer):
+    sender = started()
+    sender.receive_data(encode_answer(OURS, XENRR))
+    sender.next_event()
+    assert sender.send(DetailsRequest(0, 1))[:16].hex() == (
+        "00001e78" "ffffffff" "00000000" "00000001")
+    sender.receive_data(encode_answer(answer, XENRR))
+    assert sender.next_event() == answer
+    assert sender.state is State.IDLE
+
+
+@pytest.mark.parametrize("dialect", [SHORT_SYSINFO, NETPERF_2_6, NETPERF_2_7])
+def test_nobody_else_is_asked_for_details(dialect):
+    sender = known(dialect)
+    with pytest.raises(LocalProtocolError, match="only a xenrr"):
+        sender.send(DetailsRequest())
     assert sender.state is State.IDLE
 
 

@@ -9,6 +9,8 @@ from xenrr.wire.control import (
     CpuCalibrateResponse,
     DebugRequest,
     DebugResponse,
+    DetailsRequest,
+    DetailsResponse,
     ErrorResponse,
     PassphraseRequest,
     SysinfoRequest,
@@ -220,6 +222,33 @@ def test_a_request_and_its_answer(dialect, request_, answer, kind):
     raw = target.send(answer)
     assert (len(raw), int.from_bytes(raw[:4], "big")) == (dialect.message_bytes, kind)
     assert target.state is State.IDLE
+
+
+def test_details_are_for_a_xenrr():
+    target = asked(SysinfoRequest(asker="xenrr"), DetailsRequest(1, 2), dialect=XENRR)
+    target.next_event()
+    target.send(SysinfoResponse(",xenrr,1"))
+    assert target.next_event() == DetailsRequest(1, 2)
+    raw = target.send(DetailsResponse(3, "x" * 643))
+    assert (len(raw), int.from_bytes(raw[:4], "big")) == (656, 7801)
+    assert target.state is State.IDLE
+
+
+@pytest.mark.parametrize("dialect", [SHORT, LONG], ids=["short", "long"])
+def test_to_others_the_type_of_details_is_unknown(dialect):
+    target = asked(DetailsRequest(1, 2), dialect=dialect)
+    assert target.next_event() == UnknownRequest(7800)
+    target.send(ErrorResponse(998))
+
+
+def test_details_that_do_not_fit():
+    target = asked(SysinfoRequest(asker="xenrr"), DetailsRequest(), dialect=XENRR)
+    target.next_event()
+    target.send(SysinfoResponse(",xenrr,1"))
+    target.next_event()
+    with pytest.raises(LocalProtocolError, match="text"):
+        target.send(DetailsResponse(1, "x" * 644))
+    target.send(ErrorResponse(61))
 
 
 @pytest.mark.parametrize("kind", [Kind.DO_TCP_RR, Kind.DO_UDP_RR])
