@@ -25,6 +25,13 @@ Rules of round trips:
   only while round trips are slow (mean above ``SLOW_ROUND_TRIP_NS``) or the end of the
   test is less than two ticks away, where it is the time that is left. A UDP sender that
   looks for losses always has one: nothing else ends its wait for a lost datagram.
+* **A loop that spins does so for ``SPIN_NS`` and then blocks.** Waking a thread on another
+  processor takes several times longer than a loopback round trip itself, so with
+  ``LoopSpec.spin`` each receive first polls (MSG_DONTWAIT) and gives the processor away
+  (sched_yield) between two polls. Without the yield two ends on one processor need a
+  scheduler's tick for every turn, and without the block a silent peer would cost a whole
+  processor. What follows the spin is the plain receive with all its rules; nothing is
+  counted differently, and polls that bring nothing are no receive calls.
 * **Time is checked at every transaction, the rest at ticks.** At least every ``TICK_NS``
   a sender polls the stop descriptor and re-decides its timeout. A target reads no clock
   while it runs; it polls the stop descriptor every ``TARGET_POLL`` transactions.
@@ -55,12 +62,14 @@ from xenrr.units import (
 )
 
 __all__ = ["INTERIM_RECORD", "MAX_BURST", "MAX_PIECE_BYTES", "SLOW_ROUND_TRIP_NS",
-           "TARGET_POLL", "TICK_NS", "AnySpec", "Buffers", "ConnectSpec", "Ended", "Engine",
-           "Interim", "LoopSpec", "Pace", "Role", "SocketOption", "StreamSpec", "Tally"]
+           "SPIN_NS", "TARGET_POLL", "TICK_NS", "AnySpec", "Buffers", "ConnectSpec", "Ended",
+           "Engine", "Interim", "LoopSpec", "Pace", "Role", "SocketOption", "StreamSpec",
+           "Tally"]
 
 TICK_NS = 50_000_000
 SLOW_ROUND_TRIP_NS = 500_000
 TARGET_POLL = 1024
+SPIN_NS = 50_000
 
 # Larger messages of round trips and connections move in pieces, through one buffer.
 MAX_PIECE_BYTES = 1 << 20
@@ -197,6 +206,7 @@ class LoopSpec:
         buffers: See there.
         pace: Unit: one transaction. A target that is given one brakes its responses.
         plain_write: Send with write() instead of send().
+        spin: Poll for a message for ``SPIN_NS`` before blocking; either end.
     """
 
     role: Role
@@ -213,6 +223,7 @@ class LoopSpec:
     buffers: Buffers = Buffers()
     pace: Pace = Pace()
     plain_write: bool = False
+    spin: bool = False
 
     # Timeouts in a row after which a UDP sender gives up with Ended.LOST.
     MAX_SILENCES: ClassVar[int] = 10

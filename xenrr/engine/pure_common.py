@@ -14,14 +14,16 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import cycle, islice, repeat
-from socket import SO_RCVTIMEO, SOL_SOCKET, socket
+from socket import MSG_DONTWAIT, SO_RCVTIMEO, SOL_SOCKET, socket
 from time import monotonic_ns
 from typing import Union
 
 from xenrr.engine.base import (
     INTERIM_RECORD,
     MAX_PIECE_BYTES,
+    SPIN_NS,
     TICK_NS,
     AnySpec,
     Ended,
@@ -33,7 +35,7 @@ from xenrr.stats.histogram import HIGHEST_NS, Histogram, counts_index, highest_e
 __all__ = ["CHUNK_BYTES", "FOLD_SAMPLES", "MAX_STRAYS", "MIN_STEP_NS", "NEVER",
            "NO_SIGNAL", "TARGET_TEXT", "TEXT", "TRUNCATE", "Brake", "Incoming", "Outgoing",
            "Over", "Phase", "Samples", "SocketTimeout", "Timed", "no_broken_pipe_signal",
-           "pour", "ring", "sender_function"]
+           "pour", "receiver_function", "ring", "sender_function"]
 
 # Content of every message a sender sends, unless it was told another; nobody looks at it.
 TEXT = b"netperf"
@@ -530,6 +532,31 @@ class Timed(Phase):
         if self.next_interim != NEVER and self.now > self.interim_ns:
             self.report_interim()
         return self.samples.histogram()
+
+
+def receiver_function(sock: socket, spin: bool) -> Callable[..., int]:
+    """``sock.recv_into``, or the same with polls before it blocks (``LoopSpec.spin``)."""
+    recv_into = sock.recv_into
+    if not spin:
+        return recv_into
+    # Not everywhere in the standard library; to sleep for nothing gives way as well.
+    give_way = getattr(os, "sched_yield", None) or partial(time.sleep, 0)
+    clock = monotonic_ns
+
+    def receive(view: memoryview, want: int = 0) -> int:
+        until = 0
+        while True:
+            try:
+                return recv_into(view, want, MSG_DONTWAIT)
+            except BlockingIOError:
+                now = clock()
+            if not until:
+                until = now + SPIN_NS
+            elif now >= until:
+                return recv_into(view, want)
+            give_way()
+
+    return receive
 
 
 def sender_function(sock: socket, plain_write: bool) -> Callable[[Sendable, int], int]:

@@ -43,6 +43,7 @@ from xenrr.engine.pure_common import (
     Phase,
     SocketTimeout,
     Timed,
+    receiver_function,
     sender_function,
 )
 from xenrr.stats.histogram import Histogram
@@ -77,6 +78,7 @@ class _Ends:
                       and self.incoming.width == self.outgoing.width == 1)
         self.sock = sock
         self.send = sender_function(sock, spec.plain_write)
+        self.receive = receiver_function(sock, spec.spin)
         self.receive_timeout = SocketTimeout(sock)
         self.timeouts = [self.receive_timeout]
         self.send_timeout: SocketTimeout | None = None
@@ -150,7 +152,7 @@ class RoundTripSender(_Ends, Timed):
         request = self.outgoing.first
         request_bytes = len(request)
         view = self.incoming.first
-        recv_into = self.sock.recv_into
+        recv_into = self.receive
         send = self.send
         clock = monotonic_ns
         flags = SEND_FLAGS
@@ -294,7 +296,8 @@ class RoundTripSender(_Ends, Timed):
         if not self.spec.datagram:
             want = min(want, self.spec.response_bytes - self.have)
         try:
-            got = self.sock.recv_into(view, want, flags)
+            got = (self.sock.recv_into(view, want, flags) if flags
+                   else self.receive(view, want))
         except BlockingIOError:
             return self.heard_nothing()
         return self.received(got)
@@ -441,7 +444,7 @@ class RoundTripTarget(_Ends, Phase):
         response = self.outgoing.first
         response_bytes = len(response)
         view = self.incoming.first
-        recv_into = self.sock.recv_into
+        recv_into = self.receive
         send = self.send
         flags = SEND_FLAGS
         budget = min(self.poll_countdown, self.brake.left)
@@ -511,7 +514,7 @@ class RoundTripTarget(_Ends, Phase):
         if not self.spec.datagram:
             want = min(want, self.spec.request_bytes - self.have)
         try:
-            got = self.sock.recv_into(view, want)
+            got = self.receive(view, want)
         except BlockingIOError:
             return self.quiet()
         return self.received(got)

@@ -231,6 +231,17 @@ put_rest(const struct rr_loop *loop, int fd, int64_t whole_bytes)
                        least(loop->send_left, loop->out.limit));
 }
 
+/* Receive a message, or a part of one. With `spin`, poll for RR_SPIN_NS first and give the
+ * processor away between two polls. */
+ssize_t
+rr_spin(const struct rr_loop *loop, char *to, size_t bytes);
+
+static inline ssize_t
+get_message(const struct rr_loop *loop, char *to, size_t bytes, int spin)
+{
+    return spin ? rr_spin(loop, to, bytes) : recv(loop->fd, to, bytes, 0);
+}
+
 int
 rr_would_block(int error);
 

@@ -17,6 +17,7 @@
 #define RR_TICK_NS 50000000
 #define RR_SLOW_ROUND_TRIP_NS 500000
 #define RR_TARGET_POLL 1024
+#define RR_SPIN_NS 50000
 #define RR_MAX_SILENCES 10
 #define RR_MAX_STRAYS 64
 #define RR_IDLE_CONNECTION_NS 1000000000
@@ -29,7 +30,7 @@
 /* A checksum of the names of all fields below, in their order: an extension module that
  * was built before one of them changed has another. hot.py computes it, and a test says
  * what it has to be. */
-#define RR_LAYOUT 404234053
+#define RR_LAYOUT 405130989
 
 enum rr_kind {
     RR_ROUND_TRIPS = 0, /* LoopSpec */
@@ -87,6 +88,7 @@ struct rr_spec {
     int64_t pace_ns;
     int64_t pace_burst;
     int64_t plain_write;
+    int64_t spin;
     /* Connections; the first port is never 0 where there is a range. */
     int64_t low_port;
     int64_t high_port;

@@ -75,8 +75,11 @@
 #if defined(__GNUC__) || defined(__clang__)
 #define RR_HAVE_CLZLL 1
 #define RR_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+/* One body becomes two functions, of which neither asks what the other one does. */
+#define RR_TWICE inline __attribute__((always_inline))
 #else
 #define RR_UNLIKELY(condition) (condition)
+#define RR_TWICE inline
 #endif
 
 /* What the shared object shows to ctypes; all else may stay hidden. */

@@ -125,7 +125,10 @@ receive_response(struct rr_loop *loop, int flags)
 
     if (!loop->spec.datagram)
         want = least(want, loop->spec.response_bytes - loop->have);
-    got = recv(loop->fd, loop->in.at, (size_t) want, flags);
+    if (flags == 0)
+        got = get_message(loop, loop->in.at, (size_t) want, loop->spec.spin != 0);
+    else
+        got = recv(loop->fd, loop->in.at, (size_t) want, flags);
     if (got > 0)
         advance(&loop->in);
     return response_received(loop, got, errno);
@@ -187,8 +190,8 @@ requests_allowed(const struct rr_loop *loop)
     return loop->spec.transactions - loop->tally.transactions - loop->tally.in_flight;
 }
 
-static enum step
-sender_sprint(struct rr_loop *loop, int64_t budget)
+static RR_TWICE enum step
+sprint(struct rr_loop *loop, int64_t budget, int spin)
 {
     struct rr_tally *tally = &loop->tally;
     const int64_t request_bytes = loop->spec.request_bytes;
@@ -208,7 +211,7 @@ sender_sprint(struct rr_loop *loop, int64_t budget)
     do {
         int64_t start;
 
-        got = recv(loop->fd, in.at, want, 0);
+        got = get_message(loop, in.at, want, spin);
         if (RR_UNLIKELY(got != response_bytes))
             break;
         advance(&in);
@@ -262,6 +265,18 @@ sender_sprint(struct rr_loop *loop, int64_t budget)
     return GO;
 }
 
+static enum step
+sender_sprint(struct rr_loop *loop, int64_t budget)
+{
+    return sprint(loop, budget, 0);
+}
+
+static enum step
+sender_spin_sprint(struct rr_loop *loop, int64_t budget)
+{
+    return sprint(loop, budget, 1);
+}
+
 enum step
 rr_sender_step(struct rr_loop *loop)
 {
@@ -278,7 +293,8 @@ rr_sender_step(struct rr_loop *loop)
         return step == READABLE ? receive_response(loop, MSG_DONTWAIT) : step;
     }
     if (loop->small && loop->have == 0 && allowed > 0 && loop->spec.pace_burst == 0) {
-        step = sender_sprint(loop, allowed);
+        step = loop->spec.spin ? sender_spin_sprint(loop, allowed)
+                               : sender_sprint(loop, allowed);
         return step == BLOCKED ? GO : step;
     }
     return receive_response(loop, 0);

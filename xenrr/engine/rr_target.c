@@ -80,7 +80,7 @@ receive_request(struct rr_loop *loop)
 
     if (!loop->spec.datagram)
         want = least(want, loop->spec.request_bytes - loop->have);
-    got = recv(loop->fd, loop->in.at, (size_t) want, 0);
+    got = get_message(loop, loop->in.at, (size_t) want, loop->spec.spin != 0);
     if (got > 0)
         advance(&loop->in);
     return request_received(loop, got, errno);
@@ -104,8 +104,8 @@ response_sent(struct rr_loop *loop, ssize_t put, int error)
     return GO;
 }
 
-static enum step
-target_sprint(struct rr_loop *loop)
+static RR_TWICE enum step
+sprint(struct rr_loop *loop, int spin)
 {
     struct rr_tally *tally = &loop->tally;
     const int64_t request_bytes = loop->spec.request_bytes;
@@ -122,7 +122,7 @@ target_sprint(struct rr_loop *loop)
     if (loop->spec.transactions > 0)
         budget = least(budget, loop->spec.transactions - tally->transactions);
     do {
-        got = recv(loop->fd, in.at, want, 0);
+        got = get_message(loop, in.at, want, spin);
         if (RR_UNLIKELY(got != request_bytes))
             break;
         advance(&in);
@@ -157,6 +157,18 @@ target_sprint(struct rr_loop *loop)
     return rr_target_poll(loop);
 }
 
+static enum step
+target_sprint(struct rr_loop *loop)
+{
+    return sprint(loop, 0);
+}
+
+static enum step
+target_spin_sprint(struct rr_loop *loop)
+{
+    return sprint(loop, 1);
+}
+
 enum step
 rr_target_step(struct rr_loop *loop)
 {
@@ -173,7 +185,7 @@ rr_target_step(struct rr_loop *loop)
     if (loop->sifts_left > 0)
         return sift_request(loop);
     if (loop->small && loop->have == 0 && loop->started && loop->spec.pace_burst == 0)
-        return target_sprint(loop);
+        return loop->spec.spin ? target_spin_sprint(loop) : target_sprint(loop);
     return receive_request(loop);
 }
 

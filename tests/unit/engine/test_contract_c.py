@@ -23,6 +23,7 @@ def test_numbers_in_c_are_those_in_python():
         "TICK_NS": base.TICK_NS,
         "SLOW_ROUND_TRIP_NS": base.SLOW_ROUND_TRIP_NS,
         "TARGET_POLL": base.TARGET_POLL,
+        "SPIN_NS": base.SPIN_NS,
         "MAX_SILENCES": LoopSpec.MAX_SILENCES,
         "MAX_STRAYS": pure_common.MAX_STRAYS,
         "IDLE_CONNECTION_NS": ConnectSpec.IDLE_CONNECTION_NS,

@@ -21,9 +21,10 @@ from engines import (
 from xenrr.engine.base import Ended, LoopSpec
 
 
-def test_a_lost_window_is_sent_anew(engine, connect):
+@pytest.mark.parametrize("spin", [False, True])
+def test_a_lost_window_is_sent_anew(engine, connect, spin):
     near, far = connect(True)
-    spec = sender_spec(True, transactions=6, burst=2, loss_timeout_ns=60 * MS)
+    spec = sender_spec(True, transactions=6, burst=2, loss_timeout_ns=60 * MS, spin=spin)
     run = Running(engine, near, spec)
     far.settimeout(LIMIT_S)
     for _ in range(3):

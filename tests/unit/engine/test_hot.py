@@ -38,7 +38,8 @@ def test_every_number_of_round_trips_gets_its_field():
     spec = LoopSpec(
         Role.TARGET, True, request_bytes=3, response_bytes=4, duration_ns=5, transactions=6,
         burst=7, interim_ns=8, idle_end_ns=9, loss_timeout_ns=10, own_thread=True,
-        buffers=Buffers(11, 12, 13, 14, 15, 16, b"fill"), pace=Pace(17, 18), plain_write=True)
+        buffers=Buffers(11, 12, 13, 14, 15, 16, b"fill"), pace=Pace(17, 18), plain_write=True,
+        spin=True)
     packed = pack_spec(spec, 19, 20, 21)
     found = {name: value for name, value in fields(packed).items() if value}
     assert found == {
@@ -48,6 +49,7 @@ def test_every_number_of_round_trips_gets_its_field():
         "return_at_ticks": 1, "own_thread": 1, "send_width": 11, "receive_width": 12,
         "send_alignment": 13, "receive_alignment": 14, "send_offset": 15,
         "receive_offset": 16, "pace_ns": 17, "pace_burst": 18, "plain_write": 1,
+        "spin": 1,
         "file_fd": -1, "fill_bytes": 4}
     assert packed[SPEC.size:] == b"fill"
 
