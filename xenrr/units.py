@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from xenrr.errors import SpecError
 
-__all__ = ["MAX_ALIGNMENT", "MAX_BLOCK_BYTES", "MAX_CPU", "MAX_DATAGRAM_BYTES",
-           "MAX_MESSAGE_BYTES", "MAX_WIDTH", "format_bytes", "format_duration",
-           "format_latency", "format_rate", "parse_bit_rate", "parse_count", "parse_duration",
-           "parse_number", "parse_rate"]
+__all__ = ["MAX_ALIGNMENT", "MAX_BLOCK_BYTES", "MAX_BUSY_POLL_US", "MAX_CPU",
+           "MAX_DATAGRAM_BYTES", "MAX_MESSAGE_BYTES", "MAX_WIDTH", "format_bytes",
+           "format_duration", "format_latency", "format_rate", "parse_bit_rate", "parse_count",
+           "parse_duration", "parse_number", "parse_rate"]
 
 # Sizes travel as signed 32-bit words (netperf src/netlib.h); UDP over IPv4 carries
 # 65535 - 20 - 8 bytes at the most.
@@ -25,6 +25,8 @@ MAX_BLOCK_BYTES = 1 << 30
 MAX_WIDTH = 1 << 16
 MAX_ALIGNMENT = 1 << 20
 MAX_CPU = 1 << 16
+# The kernel keeps a thread in its driver for as long as this, deaf to everything else.
+MAX_BUSY_POLL_US = 1_000_000
 
 FACTORS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "k": 10**3, "m": 10**6, "g": 10**9}
 # What may follow a number of seconds. A bare "1m" is not one minute but netperf's 10^6, so

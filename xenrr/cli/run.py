@@ -55,6 +55,11 @@ class RunCommand:
         parser.add_argument("-Z", "--passphrase", help="what the target wants to hear")
         parser.add_argument("--engine", choices=("auto", "hot", "pure"), default="auto",
                             help="hot is C, pure is Python, auto the best there is")
+        parser.add_argument("--spin", action="store_true",
+                            help="round trips: poll for a moment before blocking; the target "
+                                 "has an option of the same name")
+        parser.add_argument("--busy-poll", type=_of(parse_count, "--busy-poll"), default=-1,
+                            metavar="USEC", help="SO_BUSY_POLL of the data socket")
         repeats = parser.add_mutually_exclusive_group()
         repeats.add_argument("--repeat", type=_of(parse_count, "--repeat"), default=1,
                              metavar="N", help="measure N times")
@@ -85,6 +90,7 @@ class RunCommand:
                         raise
                     break
                 runs.append(run)
+                _note_refusal(screen, runs)
                 save_error = _save(writer, run)
                 interrupt.release()
                 if run.error or save_error or enough([main_result(each) for each in runs]):
@@ -124,6 +130,13 @@ def _save(writer: RecordWriter | None, run: Run) -> OSError | None:
     return None
 
 
+def _note_refusal(screen: Screen, runs: list[Run]) -> None:
+    if len(runs) == 1 and runs[0].local.busy_poll_us < -1:
+        from xenrr.session.dataoptions import BUSY_POLL_REFUSED
+
+        screen.talk(f"{BUSY_POLL_REFUSED}.")
+
+
 def _open(args: Namespace) -> Sender:
     from xenrr.session.sender import open_sender
 
@@ -140,7 +153,8 @@ def _spec(args: Namespace) -> TestSpec:
     request_bytes, response_bytes = args.sizes
     return TestSpec(args.test, request_bytes=request_bytes, response_bytes=response_bytes,
                     duration_s=args.duration, transactions=args.transactions,
-                    burst=args.burst, interim_s=INTERIM_S)
+                    burst=args.burst, spin=args.spin, busy_poll_us=args.busy_poll,
+                    interim_s=INTERIM_S)
 
 
 def _rule(args: Namespace) -> Callable[[list[float]], bool]:

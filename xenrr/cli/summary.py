@@ -113,7 +113,9 @@ def spec_text(spec: TestSpec) -> str:
             text += f" {spec.local.send_bytes}"
     elif spec.direction == "rr":
         text += f" {spec.request_bytes}/{spec.response_bytes}"
-    return text + (f", burst {spec.burst}" if spec.burst else "")
+    text += f", burst {spec.burst}" if spec.burst else ""
+    text += ", spinning" if spec.spin else ""
+    return text + (f", busy poll {spec.busy_poll_us} µs" if spec.busy_poll_us >= 0 else "")
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from xenrr.errors import SpecError
 from xenrr.netperf.getopt import split_pair
-from xenrr.units import parse_count
+from xenrr.units import MAX_BUSY_POLL_US, parse_count
 
 TYPE_CHECKING = False  # typing's constant without the cost of importing typing
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from xenrr.netperf.options import ClientOptions
 
-__all__ = ["c_integer", "count", "guess", "interval_us", "parse_engine", "parse_family",
-           "parse_tos", "take_address"]
+__all__ = ["c_integer", "count", "guess", "interval_us", "parse_busy_poll", "parse_engine",
+           "parse_family", "parse_tos", "take_address"]
 
 FACTORS = "KMGkmg"
 
@@ -136,6 +136,18 @@ def take_address(options: ClientOptions, text: str, prefix: str, masked: bool = 
     if family is not None:
         name = f"{prefix}family" if prefix else "host_family"
         setattr(options, name, parse_family(family, options.notices))
+
+
+def parse_busy_poll(text: str) -> int:
+    """The argument of --busy-poll, in µs.
+
+    Raises:
+        SpecError: It is no number, or one that makes no sense.
+    """
+    value = parse_count(text, "--busy-poll")
+    if not 0 <= value <= MAX_BUSY_POLL_US:
+        raise SpecError(f"--busy-poll: from 0 to {MAX_BUSY_POLL_US} µs, got {text}")
+    return value
 
 
 def parse_engine(text: str) -> str:

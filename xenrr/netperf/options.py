@@ -13,7 +13,7 @@ from __future__ import annotations
 from xenrr.netperf import usage
 from xenrr.netperf.ending import CODE_FAILED, Ending
 from xenrr.netperf.getopt import FLAG, NUMBER_IF_NEXT, VALUE, Mistake, Scanner
-from xenrr.netperf.option_values import parse_engine, parse_family
+from xenrr.netperf.option_values import parse_busy_poll, parse_engine, parse_family
 
 TYPE_CHECKING = False  # typing's constant without the cost of importing typing
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xenrr.results.record import EndSpec, TestSpec
 
 __all__ = ["CSV", "HUMAN", "KEYVAL", "TABLE", "VERSION_LINE", "ClientOptions", "EndOptions",
-           "parse_client", "parse_engine", "parse_family", "version_text"]
+           "parse_busy_poll", "parse_client", "parse_engine", "parse_family", "version_text"]
 
 # Exactly netperf's, so that scripts which compare it are content; xenrr names itself under
 # --version.
@@ -33,7 +33,8 @@ PROGRAM = "netperf"
 TABLE, CSV, KEYVAL, HUMAN = "table", "csv", "keyval", "human"
 FORMS = {"o": CSV, "O": HUMAN, "k": KEYVAL}
 
-LONG = {"engine": VALUE, "json": FLAG, "percentiles": NUMBER_IF_NEXT, "version": FLAG}
+LONG = {"busy-poll": VALUE, "engine": VALUE, "json": FLAG, "percentiles": NUMBER_IF_NEXT,
+        "spin": FLAG, "version": FLAG}
 
 # Which parser netperf gives the test options to; other tests have none.
 CLASSIC_TESTS = ("TCP_CC", "TCP_SENDFILE", "TCP_MSS")
@@ -121,6 +122,8 @@ class ClientOptions:
         self.routing: bool | None = None
         self.copy_avoidance = False
         self.plain_write = False
+        self.spin = False
+        self.busy_poll_us = -1
         self.fast_open = False
         self.defer_accept = False
         self.packet_info = False
@@ -195,9 +198,10 @@ class ClientOptions:
             remote=self.remote.spec(), nodelay=self.nodelay, cork=self.cork,
             keepalive=self.keepalive, routing=self.routing,
             copy_avoidance=self.copy_avoidance, plain_write=self.plain_write,
-            fast_open=self.fast_open, defer_accept=self.defer_accept,
-            packet_info=self.packet_info, dont_fragment=self.dont_fragment,
-            max_segment=self.max_segment, pacing_rate=self.pacing_rate,
+            spin=self.spin, busy_poll_us=self.busy_poll_us, fast_open=self.fast_open,
+            defer_accept=self.defer_accept, packet_info=self.packet_info,
+            dont_fragment=self.dont_fragment, max_segment=self.max_segment,
+            pacing_rate=self.pacing_rate,
             multicast_ttl=self.multicast_ttl, socket_debug=self.socket_debug,
             retry_connect=self.retry_connect, no_control=self.no_control,
             connect_ports=self.connect_ports or CONNECT_PORTS, local_data_port=local_port,
@@ -269,6 +273,10 @@ def _take_long(options: ClientOptions, name: str, value: str) -> None:
         raise Ending(0, version_text())
     if name == "json":
         options.json = True
+    elif name == "spin":
+        options.spin = True
+    elif name == "busy-poll":
+        options.busy_poll_us = parse_busy_poll(value)
     elif name == "engine":
         options.engine = parse_engine(value)
     else:

@@ -202,6 +202,10 @@ def _iterations(options: ClientOptions, ends: DataEnds, spec: TestSpec, sender: 
                          on_start=lambda: interrupts.running(sender.stop),
                          on_interim=_interim_writer(options, printer))
         runs.append(_as_asked(run))
+        if run.local.busy_poll_us < -1 and len(runs) == 1:
+            from xenrr.session.dataoptions import BUSY_POLL_REFUSED
+
+            write_err(f"netperf: {BUSY_POLL_REFUSED}\n")
         if "DUMP_TCP_INFO" in os.environ:
             write_err(tcp_info_text(run))
         if spec.interim_s:

@@ -37,6 +37,7 @@ def serve(options: ServerOptions) -> int:
         EngineUnavailable: The engine asked for does not load here.
     """
     from xenrr.engine.load import load_engine
+    from xenrr.session.dataoptions import BUSY_POLL_REFUSED, may_busy_poll
     from xenrr.session.target import open_listeners, serve_one, serve_until_stopped
 
     # Before anything is promised: a background process could tell nobody.
@@ -55,6 +56,8 @@ def serve(options: ServerOptions) -> int:
         raise Ending(CODE_FAILED, err=f"Unable to start netserver with  "
                                       f"{ends[len('host '):]}"
                                       f"netserver: {exc.strerror or exc}\n") from exc
+    if options.busy_poll_us >= 0 and not may_busy_poll(options.busy_poll_us):
+        write_err(f"netserver: {BUSY_POLL_REFUSED}\n")
     write_out(f"Starting netserver with {ends}")
     if options.daemon and not _detach():
         return 0
@@ -69,8 +72,8 @@ def _policy(options: ServerOptions, port: int) -> TargetPolicy:
     return TargetPolicy(
         host=options.host, port=port, family=options.family, passphrase=options.passphrase,
         engine=options.engine, one_at_a_time=options.one_at_a_time,
-        any_data_peer=options.any_source,
-        cpus=options.cpus or None, debug=options.debug)
+        any_data_peer=options.any_source, cpus=options.cpus or None, debug=options.debug,
+        spin=options.spin, busy_poll_us=options.busy_poll_us)
 
 
 def _handed_connection() -> socket.socket | None:

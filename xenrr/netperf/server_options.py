@@ -5,7 +5,13 @@ from __future__ import annotations
 from xenrr.netperf import getopt, usage
 from xenrr.netperf.ending import CODE_FAILED, Ending
 from xenrr.netperf.getopt import FLAG, VALUE, Mistake, Scanner
-from xenrr.netperf.options import VERSION_LINE, parse_engine, parse_family, version_text
+from xenrr.netperf.options import (
+    VERSION_LINE,
+    parse_busy_poll,
+    parse_engine,
+    parse_family,
+    version_text,
+)
 from xenrr.units import MAX_CPU
 
 TYPE_CHECKING = False  # typing's constant without the cost of importing typing
@@ -16,7 +22,8 @@ __all__ = ["ServerOptions", "parse_server"]
 
 PROGRAM = "netserver"
 LETTERS = {**dict.fromkeys("46dDfhNV", FLAG), **dict.fromkeys("LnpvZ", VALUE)}
-LONG = {"any-source": FLAG, "engine": VALUE, "version": FLAG}
+LONG = {"any-source": FLAG, "busy-poll": VALUE, "engine": VALUE, "spin": FLAG,
+        "version": FLAG}
 DEFAULT_PORT = "12865"
 
 
@@ -42,6 +49,8 @@ class ServerOptions:
         self.placed = False
         self.engine = "auto"
         self.any_source = False
+        self.spin = False
+        self.busy_poll_us = -1
         self.notices: list[str] = []
 
 
@@ -73,6 +82,10 @@ def _take(options: ServerOptions, option: str, value: str) -> None:
         options.any_source = True
     elif option == "engine":
         options.engine = parse_engine(value)
+    elif option == "spin":
+        options.spin = True
+    elif option == "busy-poll":
+        options.busy_poll_us = parse_busy_poll(value)
     elif option in "46":
         options.family = int(option)
     elif option == "L":

@@ -49,9 +49,11 @@ Global options:
     -Z passphrase     Passphrase that the server wants
 
 xenrr's own, anywhere on the line:
+    --busy-poll usec  SO_BUSY_POLL of the data socket
     --engine name     hot (C), pure (Python) or auto
     --json            Nothing but the full record of each run, one JSON document a line
     --percentiles [p,p,...]  Exact percentiles in microseconds after the results
+    --spin            Round trips: poll for a moment before blocking
     --version         Version of xenrr
 """
 
@@ -148,6 +150,8 @@ Options:
 
 xenrr's own:
     --any-source      Data from any address, and datagrams to any
+    --busy-poll usec  SO_BUSY_POLL of the data sockets
     --engine name     hot (C), pure (Python) or auto
+    --spin            Round trips: poll for a moment before blocking
     --version         Version of xenrr
 """

@@ -16,6 +16,7 @@ from xenrr.stats.histogram import Histogram
 from xenrr.units import (
     MAX_ALIGNMENT,
     MAX_BLOCK_BYTES,
+    MAX_BUSY_POLL_US,
     MAX_CPU,
     MAX_DATAGRAM_BYTES,
     MAX_MESSAGE_BYTES,
@@ -113,7 +114,7 @@ MAPPINGS = ("host", "remote_host", "tcp_info", "tcp_info_start", "loop_thread", 
 
 # What travels into the kernel as an int, and SO_MAX_PACING_RATE, which is 64 bits there.
 SOCKET_LIMITS = (("max_segment", MAX_MESSAGE_BYTES), ("multicast_ttl", 255),
-                 ("pacing_rate", 2**63 - 1))
+                 ("pacing_rate", 2**63 - 1), ("busy_poll_us", MAX_BUSY_POLL_US))
 
 # Buffer, call and ring sizes are memory: a ring of the largest is bounded once more below.
 END_LIMITS = (
@@ -150,6 +151,9 @@ class TestSpec:
             default: not in one-way UDP tests.
         copy_avoidance: Receivers let the kernel drop what arrives, uncopied.
         plain_write: Send with write() instead of send().
+        spin: Round trips: the sender polls for a moment before it blocks; what a target does
+            is its own affair.
+        busy_poll_us: SO_BUSY_POLL of the sender's data socket in µs, -1 for the system's.
         fast_open: TCP Fast Open.
         defer_accept: TCP_DEFER_ACCEPT at the target.
         packet_info: The target answers from the address that was asked (IP_PKTINFO).
@@ -193,6 +197,8 @@ class TestSpec:
     routing: bool | None = None
     copy_avoidance: bool = False
     plain_write: bool = False
+    spin: bool = False
+    busy_poll_us: int = -1
     fast_open: bool = False
     defer_accept: bool = False
     packet_info: bool = False
@@ -260,6 +266,9 @@ class TestSpec:
         if self.direction not in DIRECTIONS:
             raise SpecError(f"the direction has to be one of {', '.join(DIRECTIONS)}, "
                             f"got {self.direction!r}")
+        if self.spin and (self.direction != ROUND_TRIPS or self.connecting):
+            raise SpecError(f"a sender spins in round trips on one connection, not in "
+                            f"{self.test}")
         if self.connecting and self.is_datagram:
             raise SpecError("UDP has no connections to make")
         if self.direction == NOTHING and not self.connecting:
@@ -319,7 +328,9 @@ class SocketFacts:
     Buffer sizes are in bytes as the kernel reports them (Linux: twice what was asked);
     -1 where unknown. ``send_bytes`` and ``receive_bytes`` are those of each call, the widths
     the numbers of buffers. ``priority`` and ``tos`` are what is in effect: -1 none asked for,
-    -2 it failed, -3 not supported. ``retransmissions`` is TCP's count at the end.
+    -2 it failed, -3 not supported, and so is ``busy_poll_us``. ``spin`` is whether the loop
+    polled before it blocked, ``None`` where nobody tells. ``retransmissions`` is TCP's count at
+    the end.
     """
 
     send_buffer: int = -1
@@ -337,6 +348,8 @@ class SocketFacts:
     tos: int = -1
     congestion: str = ""
     retransmissions: int = -1
+    spin: bool | None = None
+    busy_poll_us: int = -1
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Awaitable
+from dataclasses import replace
 
 from xenrr.cpu.meter import load_meter
 from xenrr.cpu.usage import CpuUsage
@@ -69,10 +70,12 @@ class TestAnswer:
         peer: Address that data may come from where the request names none, ``None`` for any.
         sender: Address of the control connection's far end.
         cpus: Number of CPUs to report, ``None`` for what the system has.
+        spin, busy_poll_us: See ``TargetPolicy``.
 
     Attributes:
         usage: CPU utilisation in the data phase, ``None`` where it was not measured.
         strangers: How many were turned away.
+        spins: Whether the loop polls before it blocks.
 
     Raises:
         Refused: The data socket cannot be had, or leads elsewhere.
@@ -82,9 +85,11 @@ class TestAnswer:
 
     def __init__(
         self, wanted: TestWanted, request: AnyRequest, engine: Engine, peer: str | None,
-        sender: str, cpus: int | None = None,
+        sender: str, cpus: int | None = None, spin: bool = False, busy_poll_us: int = -1,
     ) -> None:
-        self._wanted = wanted
+        self._wanted = wanted = replace(
+            wanted, options=replace(wanted.options, busy_poll=busy_poll_us))
+        self.spins = spin and wanted.shape is Shape.ROUNDS
         self._request = request
         self._engine = engine
         self._sends_first = wanted.datagram and wanted.shape is Shape.SENDS
@@ -158,6 +163,11 @@ class TestAnswer:
         return results_of(self._request, self._wanted, Outcome(
             tally, self.elapsed_s(tally), self._end_buffers, self._congestion,
             self._retransmissions, self.usage))
+
+    @property
+    def busy_poll_refused(self) -> bool:
+        """Whether the system did not let the data socket have its busy polling."""
+        return self._applied.busy_poll < -1
 
     async def linger(self) -> None:
         """Let a sender of a counted TCP test close first; at most ``LINGER_LIMIT_S``."""
@@ -264,7 +274,7 @@ class TestAnswer:
             return LoopSpec(
                 role=Role.TARGET, datagram=wanted.datagram, request_bytes=wanted.receive_bytes,
                 response_bytes=wanted.send_bytes, transactions=wanted.count,
-                buffers=end.buffers, pace=wanted.pace)
+                buffers=end.buffers, pace=wanted.pace, spin=self.spins)
         if wanted.shape is Shape.CONNECTIONS:
             return ConnectSpec(
                 role=Role.TARGET, request_bytes=end.receive_bytes,

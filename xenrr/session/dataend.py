@@ -202,7 +202,7 @@ class DataEnd:
                 transactions=spec.transactions or 0, burst=spec.burst, interim_ns=interim_ns,
                 loss_timeout_ns=(int(spec.loss_timeout_s * SECOND_NS)
                                  if spec.is_datagram else 0),
-                buffers=end.buffers, pace=pace, plain_write=spec.plain_write)
+                buffers=end.buffers, pace=pace, plain_write=spec.plain_write, spin=spec.spin)
         if self.shape is Shape.CONNECTIONS:
             assert self._address is not None
             source = spec.data_local_host
@@ -251,7 +251,8 @@ class DataEnd:
             receive_width=end.buffers.receive_width if end.receive_bytes else -1,
             cork=self.spec.cork and "cork" not in self._applied.refused
             and not self.spec.is_datagram,
-            priority=self._applied.priority, tos=self._applied.tos,
+            priority=self._applied.priority, tos=self._applied.tos, spin=self.spec.spin,
+            busy_poll_us=self._applied.busy_poll,
             congestion=congestion_of(sock),
             retransmissions=(info.get("tcpi_total_retrans", -1) if connected
                              else tally.retransmissions)), info

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from dataclasses import dataclass
 
 from xenrr.engine.base import SocketOption
 from xenrr.results.record import TestSpec
 
-__all__ = ["FAILED", "UNSUPPORTED", "DataOptions", "apply_options", "keep_accepted",
-           "sender_options"]
+__all__ = ["BUSY_POLL_REFUSED", "FAILED", "UNSUPPORTED", "DataOptions", "apply_options",
+           "keep_accepted", "may_busy_poll", "sender_options"]
 
 # netperf's words for a priority or type of service that is not in effect.
 FAILED, UNSUPPORTED = -2, -3
+BUSY_POLL_REFUSED = (
+    "this system does not let us busy-poll (on Linux it takes CAP_NET_ADMIN to go above "
+    "net.core.busy_read); the data socket goes without")
 # netserver's backlog, which is also what it gives TCP_FASTOPEN and TCP_DEFER_ACCEPT.
 BACKLOG = 5
 
@@ -29,6 +33,7 @@ PMTUDISC_DO = 2
 TCP_FASTOPEN = getattr(socket, "TCP_FASTOPEN", 23)
 TCP_FASTOPEN_CONNECT = 30
 SO_MAX_PACING_RATE = 47
+SO_BUSY_POLL = 46
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class DataOptions:
     pacing_rate: int = -1
     multicast_ttl: int = -1
     debug: bool = False
+    busy_poll: int = -1
 
     def wishes(self, family: int, datagram: bool) -> list[tuple[str, SocketOption]]:
         """The calls that these options are, each with the name of its field.
@@ -94,6 +100,9 @@ class DataOptions:
             calls.append(("pacing_rate", SocketOption(
                 level, SO_MAX_PACING_RATE,
                 struct.pack("=I", min(self.pacing_rate, 2**32 - 1)))))
+        if self.busy_poll >= 0 and sys.platform.startswith("linux"):
+            calls.append(("busy_poll", SocketOption(
+                level, SO_BUSY_POLL, _value(self.busy_poll))))
         if self.fast_open and not datagram:
             number, value = TCP_FASTOPEN_CONNECT, 1
             if self.listens:
@@ -124,13 +133,14 @@ class Applied:
     Attributes:
         calls: Those that the system took.
         refused: Names of the fields that it did not.
-        priority, tos: In effect, as ``SocketFacts`` has them.
+        priority, tos, busy_poll: In effect, as ``SocketFacts`` has them.
     """
 
     calls: tuple[SocketOption, ...]
     refused: tuple[str, ...]
     priority: int
     tos: int
+    busy_poll: int
 
 
 def apply_options(sock: socket.socket, options: DataOptions) -> Applied:
@@ -145,7 +155,14 @@ def apply_options(sock: socket.socket, options: DataOptions) -> Applied:
             calls.append(call)
     return Applied(tuple(calls), tuple(refused),
                    _in_effect(sock, options.priority, "priority", calls, refused),
-                   _in_effect(sock, options.tos, "tos", calls, refused))
+                   _in_effect(sock, options.tos, "tos", calls, refused),
+                   _in_effect(sock, options.busy_poll, "busy_poll", calls, refused))
+
+
+def may_busy_poll(busy_poll_us: int) -> bool:
+    """Whether this system lets us poll its devices for so many µs."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        return apply_options(sock, DataOptions(busy_poll=busy_poll_us)).busy_poll >= 0
 
 
 def keep_accepted(sock: socket.socket, options: DataOptions) -> None:
@@ -167,7 +184,8 @@ def sender_options(spec: TestSpec) -> DataOptions:
         priority=end.priority, tos=end.tos, congestion=end.congestion,
         max_segment=spec.max_segment, fast_open=spec.fast_open,
         dont_fragment=spec.dont_fragment, pacing_rate=spec.pacing_rate,
-        multicast_ttl=spec.multicast_ttl, debug=spec.socket_debug)
+        multicast_ttl=spec.multicast_ttl, debug=spec.socket_debug,
+        busy_poll=spec.busy_poll_us)
 
 
 def _value(value: int | bytes) -> bytes:
@@ -181,7 +199,8 @@ def _in_effect(
         return asked
     if name in refused:
         return FAILED
-    places = {"priority": [(socket.SOL_SOCKET, getattr(socket, "SO_PRIORITY", -1))],
+    places = {"busy_poll": [(socket.SOL_SOCKET, SO_BUSY_POLL)],
+              "priority": [(socket.SOL_SOCKET, getattr(socket, "SO_PRIORITY", -1))],
               "tos": [(socket.IPPROTO_IP, socket.IP_TOS),
                       (socket.IPPROTO_IPV6, getattr(socket, "IPV6_TCLASS", -1))]}[name]
     for place in places:

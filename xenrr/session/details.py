@@ -38,17 +38,18 @@ def encode_pages(value: object) -> list[str]:
     return pages if len(pages) <= MAX_PAGES else []
 
 
-def host_pages(peer: str, local: str, load: str) -> list[str]:
+def host_pages(peer: str, local: str, load: str, more: Mapping[str, str]) -> list[str]:
     """Facts about this machine and its interface to a peer.
 
     Args:
         peer, local: Numeric addresses of the control connection.
         load: What the load was when the session began.
+        more: Facts about the target that its options made.
     """
     from xenrr.results.hostfacts import collect_host_facts
     from xenrr.results.pathfacts import collect_path_facts
 
-    facts = {**collect_host_facts(), **collect_path_facts(peer, local)}
+    facts = {**collect_host_facts(), **collect_path_facts(peer, local), **more}
     facts.pop("load_average", None)
     return encode_pages({**facts, **({"load_average": load} if load else {})})
 

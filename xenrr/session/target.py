@@ -22,6 +22,7 @@ from xenrr.engine.load import load_engine
 from xenrr.errors import XenrrError
 from xenrr.results.hostfacts import load_average
 from xenrr.session.answer import TestAnswer
+from xenrr.session.dataoptions import BUSY_POLL_REFUSED, may_busy_poll
 from xenrr.session.details import HOST, USAGE, host_pages, usage_pages
 from xenrr.session.eventloop import run
 from xenrr.session.replies import CPU_RATE
@@ -82,6 +83,9 @@ class TargetPolicy:
             send datagrams there.
         cpus: Number of CPUs to report, ``None`` for what the system has.
         debug: Log every request as well.
+        spin: Poll for requests of round trips for a moment before blocking; the senders are
+            not asked.
+        busy_poll_us: SO_BUSY_POLL of data sockets in µs, -1 for the system's.
     """
 
     host: str | None = None
@@ -94,6 +98,8 @@ class TargetPolicy:
     any_data_peer: bool = False
     cpus: int | None = None
     debug: bool = False
+    spin: bool = False
+    busy_poll_us: int = -1
 
 
 def open_listeners(policy: TargetPolicy) -> list[socket.socket]:
@@ -280,13 +286,16 @@ class _Session:
             wanted = wanted_of(request, self._family, self._sock.getsockname()[0])
             answer = TestAnswer(wanted, request, self._engine,
                                 None if self._policy.any_data_peer else self._peer,
-                                self._peer, self._policy.cpus)
+                                self._peer, self._policy.cpus, spin=self._policy.spin,
+                                busy_poll_us=self._policy.busy_poll_us)
         except Refused as exc:
             self._log(f"{self.name}: refused with error {exc.errno}: {exc}")
             await self._reply(ErrorResponse(exc.errno))
             return
         if wanted.ignored:
             self._log(f"{self.name}: {wanted.ignored}")
+        if answer.busy_poll_refused:
+            self._log(f"{self.name}: {BUSY_POLL_REFUSED}")
         with answer:
             await self._reply(answer.response())
             tally = await answer.run(self._control_end())
@@ -299,7 +308,8 @@ class _Session:
         if request.topic == HOST and HOST not in self._details:
             # The kernel answers within microseconds, or within a limit; not on the loop.
             self._details[HOST] = await asyncio.get_running_loop().run_in_executor(
-                None, host_pages, self._peer, str(self._sock.getsockname()[0]), self._load)
+                None, host_pages, self._peer, str(self._sock.getsockname()[0]), self._load,
+                _polling(self._policy))
         pages = self._details.get(request.topic, [])
         if request.page >= len(pages):
             await self._reply(ErrorResponse(errno.ENODATA))
@@ -309,7 +319,8 @@ class _Session:
     def _line(self, wanted: TestWanted, tally: Tally, answer: TestAnswer) -> str:
         elapsed_s = answer.elapsed_s(tally)
         line = f"{self.name}: {wanted.name} {_amount(wanted, tally, elapsed_s)}, "
-        line += f"{self._engine.name} engine, {self._codec.dialect.peer}"
+        spins = ", spinning" if answer.spins else ""
+        line += f"{self._engine.name} engine{spins}, {self._codec.dialect.peer}"
         if tally.ended is Ended.ERROR:
             line += f", ended by an error: {os.strerror(tally.errno)}"
         if tally.malformed:
@@ -424,6 +435,15 @@ def serve_one(policy: TargetPolicy, sock: socket.socket, log: Log | None = None)
         await TargetServer(policy, [], log).serve_connection(sock)
 
     run(main())
+
+
+def _polling(policy: TargetPolicy) -> dict[str, str]:
+    """How a target waits that was told to, for its facts."""
+    facts = {"spin": "yes"} if policy.spin else {}
+    if policy.busy_poll_us >= 0:
+        granted = may_busy_poll(policy.busy_poll_us)
+        facts["busy_poll_us"] = str(policy.busy_poll_us) if granted else "refused"
+    return facts
 
 
 def _addresses(policy: TargetPolicy) -> list[tuple[socket.AddressFamily, str]]:

@@ -14,6 +14,7 @@ from peers import clean_environment, running_xenrr_server
 
 from xenrr import cli
 from xenrr.results.store import RecordWriter, read_file
+from xenrr.session import dataoptions
 
 QUICK = ("-n", "2000")
 
@@ -47,6 +48,15 @@ def test_one_run_is_drawn(xenrr):
     assert "64-byte request, 1400-byte response" in out
     assert "p99.9" in out
     assert "[few-samples]" in out
+
+
+def test_a_spinning_run_says_so(xenrr, monkeypatch):
+    monkeypatch.setattr(dataoptions, "SO_BUSY_POLL", 9999)
+    code, out, err = xenrr("run", "127.0.0.1", *QUICK, "--spin", "--busy-poll", "7",
+                           "--repeat", "2")
+    assert code == 0
+    assert "spinning, busy poll 7 µs" in out + err
+    assert err.count("does not let us busy-poll") == 1
 
 
 def test_repeats_are_saved_shown_and_compared(xenrr, tmp_path):
@@ -110,6 +120,8 @@ def test_until_goes_on_until_the_mean_is_known(xenrr):
     (("run", "127.0.0.1", "-t", "TCP_RX"), 2, "there is no test TCP_RX"),
     (("run", "127.0.0.1", "-r", "0"), 2, "request size"),
     (("run", "127.0.0.1", "--repeat", "0"), 2, "--repeat"),
+    (("run", "127.0.0.1", "-t", "TCP_CRR", "--spin"), 2, "round trips on one connection"),
+    (("run", "127.0.0.1", "--busy-poll", "1g"), 2, "busy_poll_us"),
     (("run", "127.0.0.1", "--until", "0%"), 2, "--until"),
     (("run", "127.0.0.1", "--until", "2%", "--repeat", "3"), 2, "not allowed with"),
     (("run", "no-such-host.invalid"), 1, "no-such-host.invalid port"),

@@ -160,13 +160,22 @@ def test_help_and_version():
     assert ending("-I 5 -V").exit_code == 255
 
 
+def test_polling():
+    spec = parse("-t UDP_RR").spec(0, 0)
+    assert (spec.spin, spec.busy_poll_us) == (False, -1)
+    for line in ("--spin --busy-poll=20 -t TCP_RR", "-t OMNI -- -d rr --busy-poll 20 --spin"):
+        spec = parse(line).spec(0, 0)
+        assert (spec.spin, spec.busy_poll_us) == (True, 20)
+
+
 def test_what_debians_netperf_was_built_without():
     assert parse("-k 1 -K 2").notices == ["I don't know how to get dirty.\n"] * 2
 
 
 @pytest.mark.parametrize("line", [
     "-l abc", "-s x", "-D x", "-- -r x", "-- -b 3.5", "--engine fast", "--percentiles=101",
-    "--percentiles=x", "-I 95,x", "-i x", "-l ''"])
+    "--percentiles=x", "-I 95,x", "-i x", "-l ''", "--busy-poll x", "--busy-poll -1",
+    "-- --busy-poll 1000001"])
 def test_nonsense_is_one_sentence(line):
     with pytest.raises(SpecError):
         parse(line)
@@ -174,7 +183,8 @@ def test_nonsense_is_one_sentence(line):
 
 @pytest.mark.parametrize("line", [
     "-- -r 0", "-- -r 1,0", "-- -r -5", "-- -r 3000000000", "-- -b -1", "-- -b 2m",
-    "-t UDP_RR -- -r 1,65508", "-l 1g", "-s -1", "-- -s 3G"])
+    "-t UDP_RR -- -r 1,65508", "-l 1g", "-s -1", "-- -s 3G", "-t TCP_CRR --spin",
+    "-t TCP_STREAM -- --spin"])
 def test_sizes_that_make_no_sense(line):
     with pytest.raises(SpecError):
         parse(f"-t TCP_RR {line}").spec(0, 0)

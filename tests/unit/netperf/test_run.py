@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from xenrr.errors import ConnectionLost, EngineUnavailable, PeerRefused, RemoteProtocolError
-from xenrr.results.record import Run
+from xenrr.results.record import Run, SocketFacts
 
 RR = "-H 127.0.0.1 -t TCP_RR"
 TITLE = "MIGRATED TCP REQUEST/RESPONSE TEST from "
@@ -32,6 +32,14 @@ def test_remarks_and_notices_come_first(netperf):
     said = netperf(f"{RR} -k 5 -v 0 -P 0 -- -x")
     assert said.out == "I don't know how to get dirty.\n72016.00 \n"
     assert (said.code, said.err) == (0, "netperf: invalid option -- 'x'\n")
+
+
+@pytest.mark.parametrize("in_effect", [-3, -2, -1, 20])
+def test_busy_polling_that_was_refused_is_said_once(netperf, records, in_effect):
+    run = records.run(local=SocketFacts(busy_poll_us=in_effect))
+    said = netperf(f"{RR} --busy-poll 20 -i 3 -I 99,1", records.FakeSender(run))
+    note = "netperf: this system does not let us busy-poll"
+    assert (said.code, said.err.count(note)) == (0, int(in_effect < -1))
 
 
 def test_interim_results_stand_between_header_and_table(netperf, records):

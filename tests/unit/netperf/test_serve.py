@@ -10,7 +10,7 @@ from xenrr.errors import EngineUnavailable
 from xenrr.netperf.command import server_command
 from xenrr.netperf.serve import serve
 from xenrr.netperf.server_options import parse_server
-from xenrr.session import target
+from xenrr.session import dataoptions, target
 
 
 @pytest.fixture
@@ -55,6 +55,17 @@ def test_one_at_a_time_debug_and_cpus_reach_the_policy(served):
     policy, _, log = served[0]
     assert (policy.one_at_a_time, policy.debug, policy.cpus) == (True, True, 7)
     assert log is not None
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_polling_reaches_the_policy_and_a_refusal_is_said(served, capsys, monkeypatch, granted):
+    monkeypatch.setattr(dataoptions, "may_busy_poll", lambda usec: granted)
+    line = "-D -p 0 -L 127.0.0.1 --spin --busy-poll 30"
+    assert serve(parse_server(line.split())) == 0
+    policy = served[0][0]
+    assert (policy.spin, policy.busy_poll_us) == (True, 30)
+    said = f"netserver: {dataoptions.BUSY_POLL_REFUSED}\n"
+    assert capsys.readouterr().err == ("" if granted else said)
 
 
 @pytest.fixture

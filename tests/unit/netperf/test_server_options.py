@@ -37,6 +37,15 @@ def test_data_from_anywhere():
     assert parse("--any-source").any_source
 
 
+def test_polling():
+    assert (parse("").spin, parse("").busy_poll_us) == (False, -1)
+    options = parse("--busy-poll 50 --spin")
+    assert (options.spin, options.busy_poll_us, options.placed) == (True, 50, False)
+    for wrong in ("x", "-1", "1000001"):
+        with pytest.raises(SpecError, match="--busy-poll"):
+            parse(f"--busy-poll {wrong}")
+
+
 def test_the_last_of_d_and_n_counts():
     assert parse("-N -d").debug
     assert not parse("-d -N").debug

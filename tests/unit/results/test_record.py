@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from xenrr.cpu.usage import CpuShare, CpuUsage
-from xenrr.errors import ResultFormatError
+from xenrr.errors import ResultFormatError, SpecError
 from xenrr.results.record import InterimPoint, Run, SocketFacts, TargetTally, TestSpec
 from xenrr.stats.histogram import Histogram
 
@@ -112,6 +112,17 @@ def test_service_demand_with_and_without_steal(run: Run) -> None:
     stream = replace(busy, spec=TestSpec("TCP_STREAM"), bytes_sent=1024 * 400,
                      bytes_received=0)
     assert stream.service_demand_us("local") == pytest.approx(6000)
+
+
+def test_spinning_is_for_round_trips_on_one_connection() -> None:
+    assert TestSpec("udp_rr", spin=True, burst=3).spin
+    assert TestSpec("OMNI", direction="rr", spin=True).spin
+    for test in ("TCP_CRR", "TCP_CC", "TCP_STREAM", "UDP_STREAM", "TCP_MAERTS"):
+        with pytest.raises(SpecError, match="round trips on one connection"):
+            TestSpec(test, spin=True)
+    for wrong in (-2, 1_000_001):
+        with pytest.raises(SpecError, match="busy_poll_us"):
+            TestSpec(busy_poll_us=wrong)
 
 
 def test_missing_field_is_refused(run: Run) -> None:

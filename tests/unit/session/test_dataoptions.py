@@ -9,7 +9,15 @@ from dataclasses import fields
 import pytest
 
 from xenrr.results.record import EndSpec, TestSpec
-from xenrr.session.dataoptions import FAILED, DataOptions, apply_options, sender_options
+from xenrr.session import dataoptions
+from xenrr.session.dataoptions import (
+    FAILED,
+    UNSUPPORTED,
+    DataOptions,
+    apply_options,
+    may_busy_poll,
+    sender_options,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux's options")
 
@@ -81,6 +89,20 @@ def test_a_refusal_is_no_error(monkeypatch):
     assert set(applied.refused) == {"priority", "tos", "nodelay"}
 
 
+def test_busy_polling_is_in_effect_or_said_not_to_be(monkeypatch):
+    with socket.socket(*STREAM) as sock:
+        # Any value up to the system's own takes no right.
+        own = sock.getsockopt(LEVEL, dataoptions.SO_BUSY_POLL)
+        assert apply_options(sock, DataOptions(busy_poll=own)).busy_poll == own
+        assert may_busy_poll(own)
+        monkeypatch.setattr(dataoptions, "SO_BUSY_POLL", 9999)
+        applied = apply_options(sock, DataOptions(busy_poll=5, nodelay=True))
+        assert (applied.busy_poll, applied.refused) == (FAILED, ("busy_poll",))
+        assert not may_busy_poll(5)
+        monkeypatch.setattr(dataoptions.sys, "platform", "darwin")
+        assert apply_options(sock, DataOptions(busy_poll=5)).busy_poll == UNSUPPORTED
+
+
 def test_multicast():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         assert apply_options(sock, DataOptions(multicast_ttl=3)).refused == ()
@@ -104,7 +126,7 @@ def test_routing(spec, dontroute):
 def test_a_sender_asks_for_all_of_its_spec():
     spec = TestSpec("TCP_STREAM", nodelay=True, cork=True, keepalive=True, routing=False,
                     fast_open=True, dont_fragment=True, max_segment=1000, pacing_rate=5,
-                    multicast_ttl=1, socket_debug=True, local=EndSpec(
+                    multicast_ttl=1, socket_debug=True, busy_poll_us=9, local=EndSpec(
                         send_buffer=1, receive_buffer=2, priority=3, tos=4, congestion="reno"))
     options = sender_options(spec)
     default = DataOptions()
