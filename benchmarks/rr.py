@@ -1,10 +1,10 @@
-"""One flow on one core: xenrr, real netperf and the bare system calls, side by side.
+"""One flow: xenrr, real netperf and the bare system calls, side by side.
 
 ``python -m benchmarks.rr`` runs the figures of round trips; name ids to run some (``P1``,
 ``P5``, ``client``, ...). ``twin`` is every test of netperf: xenrr at both ends, at the
 target and at the sender, each beside netperf at both ends. Everything is bound to one
-processor: placement outweighs every tool. A figure whose peer is not installed is reported
-as missing, never as met.
+processor, or in some figures of P3 each end to its own: placement outweighs every tool. A
+figure whose peer or second processor is missing is reported as such, never as met.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ Measure = Callable[[], float]
 class Figure:
     """One ratio to report.
 
-    ``target`` is the least it must reach, from the project's own targets.
+    ``target`` is the least it must reach, from the project's own targets; ``apart`` puts the
+    two ends on two processors.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Figure:
     test: str
     a: str
     b: str
+    apart: bool = False
 
 
 FIGURES = (
@@ -49,6 +51,12 @@ FIGURES = (
     Figure("P1", "TCP_RR, xenrr at both ends / C floor", 0.98, "TCP_RR", "xx", "floor"),
     Figure("P2", "UDP_RR, xenrr at both ends / netperf", 1.12, "UDP_RR", "xx", "nn"),
     Figure("P2", "UDP_RR, xenrr at both ends / C floor", 0.98, "UDP_RR", "xx", "floor"),
+    Figure("P3", "TCP_RR, two cores, spinning / netperf", 6.5, "TCP_RR", "ss", "nn", True),
+    Figure("P3", "UDP_RR, two cores, spinning / netperf", 8.0, "UDP_RR", "ss", "nn", True),
+    Figure("P3", "TCP_RR, two cores, spinning / C floor", 0.97, "TCP_RR", "ss", "floor", True),
+    Figure("P3", "UDP_RR, two cores, spinning / C floor", 0.97, "UDP_RR", "ss", "floor", True),
+    Figure("P3", "TCP_RR, one core, spinning / blocking", 0.98, "TCP_RR", "ss", "xx"),
+    Figure("P3", "UDP_RR, one core, spinning / blocking", 0.98, "UDP_RR", "ss", "xx"),
     Figure("P5", "TCP_RR, pure engine at both ends / netperf", 0.92, "TCP_RR", "pp", "nn"),
     Figure("P5", "UDP_RR, pure engine at both ends / netperf", 0.90, "UDP_RR", "pp", "nn"),
     Figure("server", "TCP_RR, netperf: xenrr.server / netserver", 1.0, "TCP_RR", "nx", "nn"),
@@ -72,41 +80,57 @@ TWINS = tuple(
 
 
 class Bench:
-    """Servers of one session, all on one processor, and the measures against them."""
+    """Servers of one session and the measures against them.
 
-    def __init__(self, cpu: int, seconds: int, floor: str | None, file: str) -> None:
+    Args:
+        cpu: Where everything runs.
+        other: Where the servers of figures with two processors run, ``None`` for nowhere.
+        seconds: Length of a run.
+        floor: The C program, ``None`` without a compiler.
+        file: Something to send.
+    """
+
+    def __init__(
+        self, cpu: int, other: int | None, seconds: int, floor: str | None, file: str,
+    ) -> None:
         self.cpu = cpu
+        self.other = other
         self.file = file
         self.seconds = seconds
         self.floor = floor
-        self.ports: dict[str, int] = {}
+        self.ports: dict[tuple[str, bool], int] = {}
 
-    def pinned(self, *command: str) -> list[str]:
-        """A command bound to the session's processor."""
-        return ["taskset", "-c", str(self.cpu), *command]
+    def pinned(self, *command: str, apart: bool = False) -> list[str]:
+        """A command bound to the session's processor, or to the other one."""
+        return ["taskset", "-c", str(self.other if apart else self.cpu), *command]
 
-    def measure(self, ends: str, test: str) -> Measure | None:
+    def measure(self, ends: str, test: str, apart: bool) -> Measure | None:
         """How to run one side of a figure; ``None`` where the peer is missing.
 
         Args:
-            ends: Client and server: ``x`` xenrr, ``p`` xenrr's pure engine, ``n`` netperf;
-                or ``floor``.
+            ends: Client and server: ``x`` xenrr, ``s`` xenrr spinning, ``p`` xenrr's pure
+                engine, ``n`` netperf; or ``floor``.
             test: Its name; the floor does ``TCP_RR`` and ``UDP_RR``.
+            apart: Whether the server runs on the other processor.
         """
         if ends == "floor":
-            if self.floor is None:
+            if self.floor is None or (apart and self.other is None):
                 return None
             return _rate_of(self.pinned(
-                self.floor, test[:3].lower(), str(self.seconds), str(self.cpu)))
-        if ends[1] not in self.ports or (ends[0] == "n" and not shutil.which("netperf")):
+                self.floor, test[:3].lower(), str(self.seconds), str(self.cpu),
+                *([str(self.other)] if apart else [])))
+        if (ends[1], apart) not in self.ports:
+            return None
+        if ends[0] == "n" and not shutil.which("netperf"):
             return None
         client = {
             "n": ["netperf"],
             "x": [sys.executable, "-m", "xenrr.client", "--engine", "hot"],
+            "s": [sys.executable, "-m", "xenrr.client", "--engine", "hot", "--spin"],
             "p": [sys.executable, "-m", "xenrr.client", "--engine", "pure"],
         }[ends[0]]
         return _rate_of(self.pinned(
-            *client, "-H", "127.0.0.1", "-p", str(self.ports[ends[1]]), "-t", test,
+            *client, "-H", "127.0.0.1", "-p", str(self.ports[ends[1], apart]), "-t", test,
             "-l", str(self.seconds), "-P", "0", "-v", "0",
             *(word.format(file=self.file) for word in OPTIONS.get(test, ()))))
 
@@ -128,16 +152,19 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def _server(bench: Bench, key: str, command: list[str]) -> Iterator[None]:
+def _server(
+    bench: Bench, key: str, command: list[str], apart: bool = False,
+) -> Iterator[None]:
     port = _free_port()
-    process = subprocess.Popen(bench.pinned(*command, "-p", str(port)), cwd=ROOT,
+    process = subprocess.Popen(bench.pinned(*command, "-p", str(port), apart=apart),
+                               cwd=ROOT,
                                stdout=subprocess.DEVNULL)
     try:
         for _ in range(100):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
             time.sleep(0.1)
-        bench.ports[key] = port
+        bench.ports[key, apart] = port
         yield
     finally:
         process.terminate()
@@ -156,7 +183,8 @@ def _build_floor(folder: str) -> str | None:
 
 def _report(figure: Figure, ratio: Ratio | None) -> str:
     if ratio is None:
-        return f"{figure.id:<7} {figure.what:<46} not measured: a peer is missing"
+        return (f"{figure.id:<7} {figure.what:<46} not measured: a peer, a compiler or a "
+                "processor is missing")
     verdict = "met" if ratio.median >= figure.target else "missed"
     return (f"{figure.id:<7} {figure.what:<46} {ratio.median:5.3f} "
             f"[{ratio.low:5.3f}, {ratio.high:5.3f}]  A/A {ratio.noise:5.3f}  "
@@ -180,16 +208,23 @@ def main(argv: list[str] | None = None) -> int:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         file = Path(folder) / "data"
         file.write_bytes(bytes(1 << 20))
-        bench = Bench(args.cpu, args.seconds, _build_floor(folder), str(file))
+        other = next(iter(sorted(os.sched_getaffinity(0) - {args.cpu})), None)
+        bench = Bench(args.cpu, other, args.seconds, _build_floor(folder), str(file))
         xenrr = [sys.executable, "-m", "xenrr.server", "-D", "--engine"]
         stack.enter_context(_server(bench, "x", [*xenrr, "hot"]))
         stack.enter_context(_server(bench, "p", [*xenrr, "pure"]))
+        stack.enter_context(_server(bench, "s", [*xenrr, "hot", "--spin"]))
         if shutil.which("netserver"):
             stack.enter_context(_server(bench, "n", ["netserver", "-D", "-N"]))
+        if other is not None:
+            stack.enter_context(_server(bench, "s", [*xenrr, "hot", "--spin"], apart=True))
+            if shutil.which("netserver"):
+                stack.enter_context(_server(bench, "n", ["netserver", "-D", "-N"], apart=True))
         for figure in (*FIGURES, *TWINS):
             if figure.id not in (args.ids or [each.id for each in FIGURES]):
                 continue
-            a, b = bench.measure(figure.a, figure.test), bench.measure(figure.b, figure.test)
+            a, b = (bench.measure(ends, figure.test, figure.apart)
+                    for ends in (figure.a, figure.b))
             ratio = paired_ratio(a, b, args.pairs) if a and b else None
             print(_report(figure, ratio), flush=True)
             rows.append({"id": figure.id, "what": figure.what, "target": figure.target,

@@ -1,10 +1,12 @@
 /* What the system calls alone cost: one TCP or UDP ping-pong over loopback, both ends on
  * one processor, one clock read and one histogram update per transaction, nothing else.
+ * With a second processor the far end runs there, and both ends spin without ever blocking.
  *
- * Usage: rr_floor tcp|udp SECONDS CPU; prints transactions per second.
+ * Usage: rr_floor tcp|udp SECONDS CPU [CPU]; prints transactions per second.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdint.h>
@@ -56,28 +58,50 @@ join_pair(int datagram, int *near, int *far)
     close(bound);
 }
 
+static ssize_t
+receive(int fd, char *byte, int flags)
+{
+    ssize_t got;
+
+    do
+        got = recv(fd, byte, 1, flags);
+    while (got < 0 && errno == EAGAIN);
+    return got;
+}
+
+static int
+bind_to(const char *cpu)
+{
+    cpu_set_t one;
+
+    CPU_ZERO(&one);
+    CPU_SET(atoi(cpu), &one);
+    if (sched_setaffinity(0, sizeof one, &one) == 0)
+        return 0;
+    perror("rr_floor: sched_setaffinity");
+    return -1;
+}
+
 int
 main(int argc, char **argv)
 {
     uint64_t start_ns, end_ns, last_ns, now, count = 0;
-    cpu_set_t one;
     char byte = 1;
+    int flags = argc == 5 ? MSG_DONTWAIT : 0;
     int near, far;
 
-    if (argc != 4) {
-        fprintf(stderr, "usage: rr_floor tcp|udp SECONDS CPU\n");
+    if (argc != 4 && argc != 5) {
+        fprintf(stderr, "usage: rr_floor tcp|udp SECONDS CPU [CPU]\n");
         return 2;
     }
-    CPU_ZERO(&one);
-    CPU_SET(atoi(argv[3]), &one);
-    if (sched_setaffinity(0, sizeof one, &one) != 0) {
-        perror("rr_floor: sched_setaffinity");
+    if (bind_to(argv[3]) < 0)
         return 1;
-    }
     join_pair(strcmp(argv[1], "udp") == 0, &near, &far);
     if (fork() == 0) {
         close(near);
-        while (recv(far, &byte, 1, 0) == 1 && send(far, &byte, 1, 0) == 1)
+        if (argc == 5 && bind_to(argv[4]) < 0)
+            _exit(1);
+        while (receive(far, &byte, flags) == 1 && send(far, &byte, 1, 0) == 1)
             ;
         _exit(0);
     }
@@ -85,7 +109,7 @@ main(int argc, char **argv)
     start_ns = last_ns = now_ns();
     end_ns = start_ns + (uint64_t)(atof(argv[2]) * 1e9);
     while (last_ns < end_ns) {
-        if (send(near, &byte, 1, 0) != 1 || recv(near, &byte, 1, 0) != 1) {
+        if (send(near, &byte, 1, 0) != 1 || receive(near, &byte, flags) != 1) {
             perror("rr_floor");
             return 1;
         }
