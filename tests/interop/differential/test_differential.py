@@ -53,15 +53,23 @@ def test_there_are_enough_and_few_exceptions():
     assert {name for case in CASES for name in case.unlike} == set(UNLIKE)
 
 
+# A rate with a digit less, a response that was lost, netperf's own races: chance makes two
+# runs of the same program differ too. What differs every time is no chance.
+TRIES = 3
+
+
 @pytest.mark.parametrize("case", PARAMETERS)
 def test_same_shape(stage: Stage, case: Case):
-    shown = run_pairings(case, stage)
-    wanted = shown.pop((REAL, REAL))
-    found = []
-    for (client, server), got in shown.items():
-        if lines := complaints(case, wanted, got, client):
-            found.append(f"{client} against {server}:\n" + "\n".join(lines))
-    assert not found, f"{case.line}\n" + "\n".join(found)
+    for _ in range(TRIES):
+        shown = run_pairings(case, stage)
+        wanted = shown.pop((REAL, REAL))
+        found = []
+        for (client, server), got in shown.items():
+            if lines := complaints(case, wanted, got, client):
+                found.append(f"{client} against {server}:\n" + "\n".join(lines))
+        if not found:
+            return
+    pytest.fail(f"{case.line}\n" + "\n".join(found))
 
 
 @pytest.mark.parametrize("case", [
@@ -69,8 +77,11 @@ def test_same_shape(stage: Stage, case: Case):
     for group, cases in GROUPS.items() for case in cases if case.engines])
 def test_same_shape_with_the_pure_engine(stage: Stage, pure_stage: Stage, case: Case,
                                          monkeypatch):
-    wanted = run(case, stage, REAL, REAL)
     monkeypatch.setenv("XENRR_ENGINE", "pure")
-    got = run(case, pure_stage, OURS, OURS)
-    found = complaints(case, wanted, got, OURS)
-    assert not found, "\n".join(found)
+    for _ in range(TRIES):
+        wanted = run(case, stage, REAL, REAL)
+        got = run(case, pure_stage, OURS, OURS)
+        found = complaints(case, wanted, got, OURS)
+        if not found:
+            return
+    pytest.fail("\n".join(found))
