@@ -12,7 +12,8 @@ from __future__ import annotations
 from xenrr.errors import SpecError
 
 __all__ = ["MAX_ALIGNMENT", "MAX_BLOCK_BYTES", "MAX_BUSY_POLL_US", "MAX_CPU",
-           "MAX_DATAGRAM_BYTES", "MAX_MESSAGE_BYTES", "MAX_WIDTH", "format_bytes",
+           "MAX_DATAGRAM_BYTES", "MAX_FLOWS", "MAX_MESSAGE_BYTES", "MAX_WIDTH", "POLLERS",
+           "format_bytes",
            "format_duration", "format_latency", "format_rate", "parse_bit_rate", "parse_count",
            "parse_duration", "parse_number", "parse_rate"]
 
@@ -27,6 +28,9 @@ MAX_ALIGNMENT = 1 << 20
 MAX_CPU = 1 << 16
 # The kernel keeps a thread in its driver for as long as this, deaf to everything else.
 MAX_BUSY_POLL_US = 1_000_000
+# Connections of one test, and how to wait for many of them.
+MAX_FLOWS = 65_536
+POLLERS = ("auto", "io_uring", "epoll", "poll")
 
 FACTORS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "k": 10**3, "m": 10**6, "g": 10**9}
 # What may follow a number of seconds. A bare "1m" is not one minute but netperf's 10^6, so

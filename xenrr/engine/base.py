@@ -47,6 +47,7 @@ from __future__ import annotations
 
 import enum
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from socket import socket
 from typing import ClassVar, NamedTuple, Protocol, Union
@@ -424,6 +425,8 @@ class Tally:
         in_flight: Sender: of these, not answered when the loop ended.
         lost: UDP sender: given up after ``loss_timeout_ns``.
         late: UDP sender: datagrams that came back after they had been given up.
+        reordered: UDP sender: responses that came after one to a later request; only known
+            where messages have room for a sequence number and the target sends it back.
         malformed: UDP: datagrams of another size than asked for; they count for nothing.
         bytes_sent, bytes_received, send_calls, recv_calls: All of the data phase.
         interims_dropped: Interim records that did not fit into the report pipe.
@@ -435,6 +438,7 @@ class Tally:
             deadline ends it, the last one is one that began just before.
         latency_ns: Round trip of every transaction (sender; empty at a target), or one
             way the time of every call (both ends).
+        distributions: Histograms beside it that some data phases keep, by name.
     """
 
     ended: Ended
@@ -446,6 +450,7 @@ class Tally:
     in_flight: int = 0
     lost: int = 0
     late: int = 0
+    reordered: int = 0
     malformed: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
@@ -458,6 +463,7 @@ class Tally:
     mss: int = -1
     retransmissions: int = -1
     latency_ns: Histogram = field(default_factory=Histogram)
+    distributions: Mapping[str, Histogram] = field(default_factory=dict)
 
 
 class Engine(Protocol):

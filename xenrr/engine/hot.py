@@ -47,7 +47,8 @@ SPEC_FIELDS = (
     "retry_connect", "sends", "block_bytes", "limit_bytes", "discard", "file_fd", "file_bytes",
     "short_ends", "destination_bytes", "source_bytes", "peer_bytes", "options", "fill_bytes")
 SPEC = struct.Struct(f"={len(SPEC_FIELDS)}q")
-TALLY_FIELDS = (*(item.name for item in dataclasses.fields(Tally) if item.name != "latency_ns"),
+TALLY_FIELDS = (*(item.name for item in dataclasses.fields(Tally)
+                  if item.name not in ("latency_ns", "distributions")),
                 "min_ns", "max_ns", "sum_ns", "clamped")
 TALLY = struct.Struct(f"={len(TALLY_FIELDS)}q")
 # RR_LAYOUT in rr_loop.h: it changes when a field comes, goes, or moves.

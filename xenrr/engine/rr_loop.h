@@ -30,7 +30,7 @@
 /* A checksum of the names of all fields below, in their order: an extension module that
  * was built before one of them changed has another. hot.py computes it, and a test says
  * what it has to be. */
-#define RR_LAYOUT 405130989
+#define RR_LAYOUT 1916299567
 
 enum rr_kind {
     RR_ROUND_TRIPS = 0, /* LoopSpec */
@@ -123,6 +123,7 @@ struct rr_tally {
     int64_t in_flight;
     int64_t lost;
     int64_t late;
+    int64_t reordered;
     int64_t malformed;
     int64_t bytes_sent;
     int64_t bytes_received;

@@ -12,22 +12,25 @@ from typing import Any
 
 from xenrr.cpu.usage import CpuUsage, service_demand_us, usage_from_plain
 from xenrr.errors import ResultFormatError, SpecError
-from xenrr.stats.histogram import Histogram
+from xenrr.stats.histogram import Histogram, PackedHistogram
 from xenrr.units import (
     MAX_ALIGNMENT,
     MAX_BLOCK_BYTES,
     MAX_BUSY_POLL_US,
     MAX_CPU,
     MAX_DATAGRAM_BYTES,
+    MAX_FLOWS,
     MAX_MESSAGE_BYTES,
     MAX_WIDTH,
+    POLLERS,
 )
 
-__all__ = ["SCHEMA", "SECOND_NS", "EndSpec", "InterimPoint", "Run", "SocketFacts",
+__all__ = ["SCHEMA", "SECOND_NS", "EndSpec", "FlowRecord", "InterimPoint", "Run",
+           "SocketFacts",
            "TargetTally", "TestSpec", "spec_from_plain"]
 
 # docs/results-format.md says what changed at each number.
-SCHEMA = 2
+SCHEMA = 3
 SECOND_NS = 1_000_000_000
 
 TCP, UDP = "tcp", "udp"
@@ -48,6 +51,8 @@ OMNI = "OMNI"
 DIRECTIONS = (ROUND_TRIPS, SEND, RECEIVE, NOTHING)
 MAX_DURATION_S = 10_000_000
 MAX_BURST = 1_000_000
+# Requests per second, of each flow or of all.
+MIN_RATE_TPS, MAX_RATE_TPS = 0.001, 1e9
 # netperf's own range for the ports of connection tests.
 CONNECT_PORTS = (5000, 65535)
 
@@ -172,6 +177,15 @@ class TestSpec:
         wait_s: Pause between set-up and the first request, in s.
         interim_s: Interval of interim results, in s; 0 for none.
         loss_timeout_s: UDP: a request without a response for this long is lost, in s.
+        flows: Connections at once, each with its own window; all driven by one thread.
+        rate_tps: Open loop: requests per second, whether or not earlier ones were answered;
+            ``None`` for the closed loop.
+        rate_per_flow: Whether that is the rate of each flow, not of all together.
+        poisson: Open loop: exponential gaps between requests, not equal ones.
+        seed: Of these gaps.
+        poller: How to wait for many connections: ``io_uring``, ``epoll``, ``poll``, or
+            ``auto`` for the fastest that is here.
+        decompose: Take kernel timestamps and split each round trip into its parts.
 
     Raises:
         SpecError: A value makes no sense; the message says which and why.
@@ -218,6 +232,13 @@ class TestSpec:
     wait_s: float = 0.0
     interim_s: float = 0.0
     loss_timeout_s: float = 1.0
+    flows: int = 1
+    rate_tps: float | None = None
+    rate_per_flow: bool = False
+    poisson: bool = False
+    seed: int = 0
+    poller: str = "auto"
+    decompose: bool = False
 
     def __post_init__(self) -> None:
         self._settle_shape()
@@ -242,6 +263,40 @@ class TestSpec:
             if not 0 <= getattr(self, name) <= MAX_DURATION_S:
                 raise SpecError(f"{name} has to lie between 0 and {MAX_DURATION_S} s, "
                                 f"got {getattr(self, name):g}")
+        self._check_flows()
+
+    def _check_flows(self) -> None:
+        """Many flows, the open loop and decomposition are for round trips alone."""
+        if not 1 <= self.flows <= MAX_FLOWS:
+            raise SpecError(f"the number of flows has to lie between 1 and {MAX_FLOWS}, "
+                            f"got {self.flows}")
+        if self.poller not in POLLERS:
+            raise SpecError(f"there is no poller {self.poller!r}; there are "
+                            f"{', '.join(POLLERS)}")
+        if not 0 <= self.seed < 1 << 63:
+            raise SpecError(f"a seed lies between 0 and 2**63, got {self.seed}")
+        rounds = self.direction == ROUND_TRIPS and not self.connecting
+        for name, asked in (("flows", self.flows > 1), ("rate_tps", self.rate_tps is not None),
+                            ("decompose", self.decompose)):
+            if asked and not rounds:
+                raise SpecError(f"{name} is for round trips on lasting connections, not for "
+                                f"{self.test}")
+            if asked and self.no_control:
+                raise SpecError(f"{name} needs a control connection")
+            if asked and self.spin:
+                raise SpecError(f"a sender that spins does one flow as fast as it can: "
+                                f"{name} and spin do not go together")
+        if self.rate_tps is None:
+            if self.rate_per_flow or self.poisson:
+                raise SpecError("rate_per_flow and poisson say how to keep to a rate; there "
+                                "is none")
+        elif not MIN_RATE_TPS <= self.rate_tps <= MAX_RATE_TPS:
+            raise SpecError(f"rate_tps has to lie between {MIN_RATE_TPS} and {MAX_RATE_TPS}, "
+                            f"got {self.rate_tps:g}")
+        elif self.transactions is not None:
+            raise SpecError("a rate is kept for a time, not for a number of transactions")
+        if self.decompose and (self.flows > 1 or self.rate_tps is not None or self.burst):
+            raise SpecError("decompose takes one request at a time: no flows, rate or burst")
 
     def _settle_shape(self) -> None:
         settle = object.__setattr__
@@ -388,6 +443,44 @@ class InterimPoint:
 
 
 @dataclass(frozen=True)
+class FlowRecord:
+    """What one of many flows did; the names are those of ``Run``.
+
+    ``local_address`` tells it from the others.
+    """
+
+    local_address: str
+    ended: str
+    errno: int = 0
+    transactions: int = 0
+    requests_sent: int = 0
+    in_flight: int = 0
+    lost: int = 0
+    late: int = 0
+    malformed: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    latency_ns: PackedHistogram = field(default_factory=PackedHistogram)
+
+    def to_plain(self) -> dict[str, object]:
+        """JSON-ready values."""
+        plain = {item.name: getattr(self, item.name) for item in fields(self)}
+        plain["latency_ns"] = self.latency_ns.to_plain()
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> FlowRecord:
+        """Take back what ``to_plain`` gave.
+
+        Raises:
+            TypeError, KeyError, ValueError: It is damaged.
+        """
+        values = dict(plain)
+        values["latency_ns"] = PackedHistogram.from_plain(_mapping(values["latency_ns"]))
+        return cls(**values)
+
+
+@dataclass(frozen=True)
 class Run:
     """One finished test, with its whole latency distribution.
 
@@ -404,8 +497,8 @@ class Run:
         started_epoch_s: Wall-clock time of the first request.
         elapsed_ns: From the first request to the end of the loop; one-way TCP tests that
             send: until the target has taken everything.
-        transactions, requests_sent, in_flight, lost, late, malformed: See
-            ``engine.base.Tally``.
+        transactions, requests_sent, in_flight, lost, late, reordered, malformed: See
+            ``engine.base.Tally``; of all flows together.
         drained: Responses that arrived after the end of a TCP test, while it was closed.
         bytes_sent, bytes_received, send_calls, recv_calls: Of the sender.
         failed_sends: UDP: datagrams that the system did not take.
@@ -423,6 +516,13 @@ class Run:
             ``involuntary_switches``, ``user_us``, ``system_us``; empty where unknown.
         throttling: How CPU quotas held the sender back: ``periods``, ``throttled`` of them,
             ``throttled_us``; empty where nobody counts.
+        reordered: See ``engine.base.Tally``.
+        poller: How the sender waited: ``blocking``, or what drove many flows or a schedule:
+            ``io_uring``, ``epoll``, ``poll``; empty where an older record does not tell.
+        flows: Each of several flows; empty for one.
+        distributions: Histograms beside ``latency_ns``, by name. Open loop: ``service_ns``
+            (from where a request really left) and ``slip_ns`` (how late it left). Decomposed:
+            ``send_path_ns``, ``network_ns``, ``wakeup_ns``.
         host: Facts about the sender's machine, collected by the run itself.
         remote_host: The same about the target's, where it is a xenrr and told them.
         schema: Version of this layout.
@@ -463,6 +563,10 @@ class Run:
     throttling: Mapping[str, int] = field(default_factory=dict)
     host: Mapping[str, str] = field(default_factory=dict)
     remote_host: Mapping[str, str] = field(default_factory=dict)
+    reordered: int = 0
+    poller: str = ""
+    flows: tuple[FlowRecord, ...] = ()
+    distributions: Mapping[str, Histogram] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
@@ -509,6 +613,9 @@ class Run:
                 plain[name] = asdict(plain[name])
         plain["interims"] = [asdict(point) for point in self.interims]
         plain["latency_ns"] = self.latency_ns.to_plain()
+        plain["flows"] = [flow.to_plain() for flow in self.flows]
+        plain["distributions"] = {
+            name: histogram.to_plain() for name, histogram in self.distributions.items()}
         for name in MAPPINGS:
             plain[name] = dict(plain[name])
         return plain
@@ -521,7 +628,7 @@ class Run:
             ResultFormatError: It is damaged, or of a schema this xenrr does not know.
         """
         schema = plain.get("schema")
-        if schema not in (1, SCHEMA):
+        if schema not in range(1, SCHEMA + 1):
             raise ResultFormatError(f"this xenrr reads records of schema 1 to {SCHEMA}, "
                                     f"not {schema!r}")
         try:
@@ -543,6 +650,13 @@ class Run:
                 raise TypeError("interims is not a list")
             values["interims"] = tuple(InterimPoint(**_mapping(point)) for point in interims)
             values["latency_ns"] = Histogram.from_plain(_mapping(values["latency_ns"]))
+            values["flows"] = tuple(
+                FlowRecord.from_plain(_mapping(flow)) for flow in values.get("flows", ()))
+            values["distributions"] = {
+                name: Histogram.from_plain(_mapping(plain))
+                for name, plain in _mapping(values.get("distributions", {})).items()}
+            # What schema 3 added has its default in an older record.
+            values["schema"] = SCHEMA
             return cls(**values)
         except (KeyError, TypeError, ValueError, SpecError) as exc:
             raise ResultFormatError(f"the record is damaged: {exc}") from exc
@@ -575,7 +689,6 @@ def _from_schema_1(values: dict[str, Any]) -> None:
     values["interims"] = [
         {**_mapping(point), "bytes": int(_mapping(point)["transactions"]) * message_bytes}
         for point in values["interims"]]
-    values["schema"] = SCHEMA
 
 
 def _mapping(value: object) -> dict[str, Any]:
