@@ -22,6 +22,8 @@ from xenrr.wire.control import (
     DetailsRequest,
     DetailsResponse,
     ErrorResponse,
+    FlowsRequest,
+    FlowsResponse,
     PassphraseRequest,
     SysinfoRequest,
     SysinfoResponse,
@@ -182,8 +184,11 @@ def test_answers_come_through_in_every_dialect(first, following, data):
     assert sender.state is State.IDLE
 
 
-@given(filled(DetailsRequest, XENRR), filled(DetailsResponse, XENRR), st.data())
-def test_details_come_through_between_two_xenrr(request, answer, data):
+@given(st.one_of(
+    st.tuples(filled(DetailsRequest, XENRR), filled(DetailsResponse, XENRR)),
+    st.tuples(filled(FlowsRequest, XENRR), filled(FlowsResponse, XENRR))), st.data())
+def test_what_only_two_xenrr_say_comes_through(pair, data):
+    request, answer = pair
     sender, target = identified(XENRR), TargetConnection()
     target.receive_data(encode_request(SysinfoRequest(asker="xenrr"), XENRR))
     target.next_event()

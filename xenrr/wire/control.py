@@ -10,7 +10,8 @@ from xenrr.wire.message import HEADER, LONG_BYTES, Kind
 
 __all__ = ["PAGE_CHARACTERS", "CpuCalibrateRequest", "CpuCalibrateResponse", "DebugRequest",
            "DebugResponse", "DetailsRequest", "DetailsResponse", "ErrorResponse",
-           "PassphraseRequest", "SysinfoRequest", "SysinfoResponse", "UnknownRequest"]
+           "FlowsRequest", "FlowsResponse", "PassphraseRequest", "SysinfoRequest",
+           "SysinfoResponse", "UnknownRequest"]
 
 _NOTHING = Layout()
 _WHOLE_PAYLOAD_BYTES = LONG_BYTES - HEADER.size
@@ -22,6 +23,7 @@ _DETAILS_REQUEST = Layout(("topic", UINT, 0), ("page", UINT, 1))
 # What is left behind one word, a byte of it for the end of the text.
 PAGE_CHARACTERS = _WHOLE_PAYLOAD_BYTES - 4 - 1
 _DETAILS_RESPONSE = Layout(("pages", UINT, 0), ("text", Text(PAGE_CHARACTERS + 1), 1))
+_FLOWS = Layout(("flows", UINT, 0))
 _CALIBRATE_RESPONSE = Layout(("rate", FLOAT, 0), ("cpus", INT, 1))
 
 
@@ -161,6 +163,34 @@ class DetailsResponse:
     def layout(dialect: Dialect) -> Layout:
         """Travels in one dialect only."""
         return _DETAILS_RESPONSE
+
+
+@dataclass(frozen=True)
+class FlowsRequest:
+    """Type 7802, between two xenrr only: the next test has so many data connections."""
+
+    flows: int
+    cpu: int = -1
+    kind = Kind.FLOWS
+
+    @staticmethod
+    def layout(dialect: Dialect) -> Layout:
+        """Travels in one dialect only."""
+        return _FLOWS
+
+
+@dataclass(frozen=True)
+class FlowsResponse:
+    """Type 7803: how many the target will take, at most as many as were asked for."""
+
+    flows: int
+    errno: int = 0
+    kind = Kind.FLOWS_RESPONSE
+
+    @staticmethod
+    def layout(dialect: Dialect) -> Layout:
+        """Travels in one dialect only."""
+        return _FLOWS
 
 
 @dataclass(frozen=True)

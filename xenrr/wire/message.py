@@ -69,6 +69,8 @@ class Kind(enum.IntEnum):
     SYSINFO_RESPONSE = 601
     DETAILS = 7800          # between two xenrr only
     DETAILS_RESPONSE = 7801
+    FLOWS = 7802
+    FLOWS_RESPONSE = 7803
 
 
 class Request(Protocol):

@@ -28,6 +28,8 @@ from xenrr.wire.control import (
     DetailsRequest,
     DetailsResponse,
     ErrorResponse,
+    FlowsRequest,
+    FlowsResponse,
     PassphraseRequest,
     SysinfoRequest,
     SysinfoResponse,
@@ -50,7 +52,8 @@ from xenrr.wire.states import SENDER_STEPS, Event, Input, State
 
 __all__ = ["NEED_DATA", "PEER_CLOSED", "PeerIdentified", "SenderConnection"]
 
-_REQUESTS = (CpuCalibrateRequest, DebugRequest, DetailsRequest, SysinfoRequest, *REQUESTS)
+_REQUESTS = (CpuCalibrateRequest, DebugRequest, DetailsRequest, FlowsRequest, SysinfoRequest,
+             *REQUESTS)
 
 # What comes next in a state, and as which class. An answer to CPU_CALIBRATE has the
 # request's type, the others that of their own.
@@ -58,6 +61,7 @@ _ANSWERS: Mapping[State, tuple[Any, Input]] = {
     State.SYSINFO_ASKED: (SysinfoResponse, Kind.SYSINFO_RESPONSE),
     State.DEBUG_ASKED: (DebugResponse, Kind.DEBUG_OK),
     State.DETAILS_ASKED: (DetailsResponse, Kind.DETAILS_RESPONSE),
+    State.FLOWS_ASKED: (FlowsResponse, Kind.FLOWS_RESPONSE),
     State.CALIBRATION_ASKED: (CpuCalibrateResponse, Event.CALIBRATED),
     **{test.asked: (test.response, Kind(test.kind + 1)) for test in TESTS},
     **{test.running: (test.results, Kind(test.kind + 2)) for test in TESTS},
@@ -84,12 +88,16 @@ class SenderConnection(Connection):
 
     Args:
         passphrase: Sent first if given, at most 647 bytes; the peer has to be 2.6.0 or later.
+        dialect: What the peer spoke on another connection: then nothing is probed, and the
+            first request may follow ``start`` at once.
     """
 
-    def __init__(self, passphrase: bytes | None = None) -> None:
+    def __init__(
+        self, passphrase: bytes | None = None, dialect: Dialect | None = None
+    ) -> None:
         super().__init__(SENDER_STEPS, State.NEW)
         self._passphrase = passphrase
-        self._dialect: Dialect | None = None
+        self._dialect = dialect
         self._answered_late = False
 
     @property
@@ -118,6 +126,9 @@ class SenderConnection(Connection):
             LocalProtocolError: It was sent before, or the passphrase cannot travel.
         """
         probe = encode_request(SysinfoRequest(asker=XENRR.peer), XENRR)
+        if self._dialect is not None and not self._dialect.is_xenrr:
+            return self._start_known()
+        self._dialect = None  # a xenrr has to be told who asks
         if self._passphrase is None:
             self._step(Event.SHORT_PROBE, LocalProtocolError)
             return probe[:SHORT_BYTES]
@@ -125,6 +136,14 @@ class SenderConnection(Connection):
         self._step(Kind.PASSPHRASE, LocalProtocolError)
         self._step(Kind.DO_SYSINFO, LocalProtocolError)
         return phrase + probe
+
+    def _start_known(self) -> bytes:
+        phrase = b""
+        if self._passphrase is not None:
+            phrase = encode_request(PassphraseRequest(self._passphrase), XENRR)
+            self._step(Kind.PASSPHRASE, LocalProtocolError)
+        self._step(Event.KNOWN, LocalProtocolError)
+        return phrase
 
     def probe_silent(self) -> bytes:
         """Nothing came for about 250 ms: what completes the probe as a long message.
@@ -145,8 +164,9 @@ class SenderConnection(Connection):
             raise LocalProtocolError(f"a sender does not send {type(request).__name__}")
         if self._dialect is None:
             raise LocalProtocolError("the peer's dialect has to be found out first")
-        if isinstance(request, DetailsRequest) and not self._dialect.is_xenrr:
-            raise LocalProtocolError("only a xenrr is asked for details")
+        if (isinstance(request, (DetailsRequest, FlowsRequest))
+                and not self._dialect.is_xenrr):
+            raise LocalProtocolError("only a xenrr is asked for details or flows")
         data = encode_request(request, self._dialect)
         self._step(Kind(request.kind), LocalProtocolError)
         return data

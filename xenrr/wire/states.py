@@ -28,6 +28,7 @@ class State(enum.Enum):
     DEBUG_ASKED = "debug asked"
     CALIBRATION_ASKED = "calibration asked"
     DETAILS_ASKED = "details asked"
+    FLOWS_ASKED = "flows asked"
     UNKNOWN_ASKED = "unknown type asked"  # target only
     TCP_RR_ASKED = "TCP_RR asked"
     TCP_RR_RUNNING = "TCP_RR running"
@@ -53,6 +54,7 @@ class Event(enum.Enum):
 
     SHORT_PROBE = "256 bytes of DO_SYSINFO"
     SILENCE = "silence, 400 bytes more"
+    KNOWN = "dialect known from another connection"
     CALIBRATED = "CPU_CALIBRATE answer"     # has the type of its request
     UNKNOWN = "unknown type"
     REFUSED = "errno"                       # leaves the type word as it was
@@ -89,6 +91,9 @@ _CONVERSATION: Steps = {
     (State.IDLE, Kind.DETAILS): State.DETAILS_ASKED,
     (State.DETAILS_ASKED, Kind.DETAILS_RESPONSE): State.IDLE,
     (State.DETAILS_ASKED, Event.REFUSED): State.IDLE,
+    (State.IDLE, Kind.FLOWS): State.FLOWS_ASKED,
+    (State.FLOWS_ASKED, Kind.FLOWS_RESPONSE): State.IDLE,
+    (State.FLOWS_ASKED, Event.REFUSED): State.IDLE,
     **_test("TCP_RR"),
     **_test("UDP_RR"),
     **_test("TCP_CRR"),
@@ -116,6 +121,7 @@ TARGET_STEPS = _with_ends({
 SENDER_STEPS = _with_ends({
     (State.NEW, Kind.PASSPHRASE): State.NEW,
     (State.NEW, Kind.DO_SYSINFO): State.PROBED,
+    (State.NEW, Event.KNOWN): State.IDLE,
     (State.NEW, Event.SHORT_PROBE): State.PROBING,
     (State.PROBING, Kind.SYSINFO_RESPONSE): State.IDLE,
     (State.PROBING, Event.REFUSED): State.IDLE,

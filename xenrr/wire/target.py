@@ -27,6 +27,8 @@ from xenrr.wire.control import (
     DetailsRequest,
     DetailsResponse,
     ErrorResponse,
+    FlowsRequest,
+    FlowsResponse,
     PassphraseRequest,
     SysinfoRequest,
     SysinfoResponse,
@@ -64,12 +66,15 @@ _REQUESTS: Mapping[int, tuple[Any, Mapping[str, object]]] = {
     Kind.PASSPHRASE: (PassphraseRequest, {}),
     Kind.DO_SYSINFO: (SysinfoRequest, {}),
     Kind.DETAILS: (DetailsRequest, {}),
+    Kind.FLOWS: (FlowsRequest, {}),
     **{test.kind: (test.request, {} if test.kind == Kind.DO_OMNI else {"kind": test.kind})
        for test in TESTS},
 }
 
 _ANSWERS = (CpuCalibrateResponse, DebugResponse, DetailsResponse, ErrorResponse,
-            SysinfoResponse, *ANSWERS)
+            FlowsResponse, SysinfoResponse, *ANSWERS)
+# To anybody but a xenrr these types are as unknown as to any netserver.
+_OURS = (Kind.DETAILS, Kind.FLOWS)
 
 
 class TargetConnection(Connection):
@@ -178,8 +183,7 @@ class TargetConnection(Connection):
 
 
 def _decode_request(frame: Frame, dialect: Dialect) -> Request:
-    # To anybody else that type is as unknown as to any netserver.
-    if frame.kind not in _REQUESTS or (frame.kind == Kind.DETAILS and not dialect.is_xenrr):
+    if frame.kind not in _REQUESTS or (frame.kind in _OURS and not dialect.is_xenrr):
         return UnknownRequest(frame.kind, frame.word1)
     cls, known = _REQUESTS[frame.kind]
     values = cls.layout(dialect).decode(frame.payload)

@@ -12,6 +12,8 @@ from xenrr.wire.control import (
     DetailsRequest,
     DetailsResponse,
     ErrorResponse,
+    FlowsRequest,
+    FlowsResponse,
     SysinfoRequest,
     SysinfoResponse,
     UnknownRequest,
@@ -202,12 +204,45 @@ def test_details_of_a_xenrr(answer):
     assert sender.state is State.IDLE
 
 
+@pytest.mark.parametrize("answer", [FlowsResponse(12), ErrorResponse(998, 7802)])
+def test_flows_of_a_xenrr(answer):
+    sender = started()
+    sender.receive_data(encode_answer(OURS, XENRR))
+    sender.next_event()
+    assert sender.send(FlowsRequest(12))[:12].hex() == "00001e7a" "ffffffff" "0000000c"
+    sender.receive_data(encode_answer(answer, XENRR))
+    assert sender.next_event() == answer
+    assert sender.state is State.IDLE
+
+
+@pytest.mark.parametrize("request_", [DetailsRequest(), FlowsRequest(2)], ids=str)
 @pytest.mark.parametrize("dialect", [SHORT_SYSINFO, NETPERF_2_6, NETPERF_2_7])
-def test_nobody_else_is_asked_for_details(dialect):
+def test_nobody_else_is_asked_for_what_only_a_xenrr_knows(dialect, request_):
     sender = known(dialect)
     with pytest.raises(LocalProtocolError, match="only a xenrr"):
-        sender.send(DetailsRequest())
+        sender.send(request_)
     assert sender.state is State.IDLE
+
+
+@pytest.mark.parametrize("dialect", [CLASSIC_SERVER, SHORT_SYSINFO, NETPERF_2_7])
+def test_a_dialect_that_is_known_is_not_probed(dialect):
+    sender = SenderConnection(dialect=dialect)
+    assert sender.start() == b""
+    assert len(sender.send(RRRequest())) == dialect.message_bytes
+    sender.receive_data(encode_answer(RRResponse(data_port_number=7), dialect))
+    assert sender.next_event().data_port_number == 7
+
+
+def test_a_dialect_that_is_known_and_a_passphrase():
+    sender = SenderConnection(b"sesame", NETPERF_2_7)
+    assert sender.start()[:16].hex() == "00000006" "ffffffff" + b"sesame\0\0".hex()
+    sender.send(RRRequest())
+
+
+def test_a_xenrr_is_told_who_asks_on_every_connection():
+    sender = SenderConnection(dialect=XENRR)
+    assert len(sender.start()) == 256
+    assert sender.dialect is None
 
 
 @pytest.mark.parametrize("dialect", [SHORT_SYSINFO, NETPERF_2_7])

@@ -12,6 +12,8 @@ from xenrr.wire.control import (
     DetailsRequest,
     DetailsResponse,
     ErrorResponse,
+    FlowsRequest,
+    FlowsResponse,
     PassphraseRequest,
     SysinfoRequest,
     SysinfoResponse,
@@ -234,10 +236,21 @@ def test_details_are_for_a_xenrr():
     assert target.state is State.IDLE
 
 
+def test_flows_are_for_a_xenrr():
+    target = asked(SysinfoRequest(asker="xenrr"), FlowsRequest(1000), dialect=XENRR)
+    target.next_event()
+    target.send(SysinfoResponse(",xenrr,1"))
+    assert target.next_event() == FlowsRequest(1000)
+    raw = target.send(FlowsResponse(12))
+    assert (len(raw), raw[:12].hex()) == (656, "00001e7b" "00000000" "0000000c")
+    assert target.state is State.IDLE
+
+
+@pytest.mark.parametrize("request_", [DetailsRequest(1, 2), FlowsRequest(2)], ids=str)
 @pytest.mark.parametrize("dialect", [SHORT, LONG], ids=["short", "long"])
-def test_to_others_the_type_of_details_is_unknown(dialect):
-    target = asked(DetailsRequest(1, 2), dialect=dialect)
-    assert target.next_event() == UnknownRequest(7800)
+def test_to_others_what_a_xenrr_asks_is_unknown(dialect, request_):
+    target = asked(request_, dialect=dialect)
+    assert target.next_event() == UnknownRequest(int(request_.kind))
     target.send(ErrorResponse(998))
 
 
