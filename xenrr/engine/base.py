@@ -208,6 +208,9 @@ class LoopSpec:
         pace: Unit: one transaction. A target that is given one brakes its responses.
         plain_write: Send with write() instead of send().
         spin: Poll for a message for ``SPIN_NS`` before blocking; either end.
+        start_at_ns: Sender: wait for this time of the monotonic clock, with everything
+            ready, before the first request; one that is past (0) is no wait. The stop
+            descriptor ends the wait as well, with nothing counted.
     """
 
     role: Role
@@ -225,6 +228,7 @@ class LoopSpec:
     pace: Pace = Pace()
     plain_write: bool = False
     spin: bool = False
+    start_at_ns: int = 0
 
     # Timeouts in a row after which a UDP sender gives up with Ended.LOST.
     MAX_SILENCES: ClassVar[int] = 10
@@ -235,7 +239,7 @@ class LoopSpec:
         _within("response_bytes", self.response_bytes, 1, limit)
         _within("burst", self.burst, 0, MAX_BURST)
         for name in ("duration_ns", "transactions", "interim_ns", "idle_end_ns",
-                     "loss_timeout_ns"):
+                     "loss_timeout_ns", "start_at_ns"):
             _within(name, getattr(self, name), 0, 1 << 62)
         self.buffers.check(*_pieces(self.role, self.request_bytes, self.response_bytes))
 
@@ -269,8 +273,8 @@ class ConnectSpec:
         request_bytes, response_bytes: 0 to ``MAX_MESSAGE_BYTES``.
         duration_ns: Sender: how long to run, 0 for no limit.
         transactions: How many to run, 0 for no limit.
-        interim_ns, own_thread, buffers, pace: As in ``LoopSpec``; the unit of the pace is a
-            connection.
+        interim_ns, own_thread, buffers, pace, start_at_ns: As in ``LoopSpec``; the unit of
+            the pace is a connection.
         destination: Sender: address to connect to, ``(host, port)`` or
             ``(host, port, flow, scope)``, numeric.
         source: Sender: local address, empty for any.
@@ -301,6 +305,7 @@ class ConnectSpec:
     close_first: bool = False
     retry_connect: bool = False
     peer: str = ""
+    start_at_ns: int = 0
 
     IDLE_CONNECTION_NS: ClassVar[int] = 1_000_000_000
     MAX_OPTIONS: ClassVar[int] = 32
@@ -308,7 +313,7 @@ class ConnectSpec:
     def __post_init__(self) -> None:
         for name in ("request_bytes", "response_bytes"):
             _within(name, getattr(self, name), 0, MAX_MESSAGE_BYTES)
-        for name in ("duration_ns", "transactions", "interim_ns"):
+        for name in ("duration_ns", "transactions", "interim_ns", "start_at_ns"):
             _within(name, getattr(self, name), 0, 1 << 62)
         self.buffers.check(*_pieces(self.role, self.request_bytes, self.response_bytes))
         low, high = self.ports

@@ -328,6 +328,7 @@ class Phase:
         if stop_fd >= 0:
             self.stop_poll.register(stop_fd, select.POLLIN)
         self.brake = Brake(spec.pace)
+        self.start_at_ns = getattr(spec, "start_at_ns", 0)
         self.timeouts: list[SocketTimeout] = []
         self.started_ns = 0
         self.now = 0
@@ -353,7 +354,8 @@ class Phase:
         """Run to the end; see ``base.Engine``."""
         error = 0
         try:
-            ended = Ended.STOPPED if self.stop_asked() else self.start()
+            ended = Ended.STOPPED if self.stop_asked() else (
+                self.wait_for_start() or self.start())
             while ended is None:
                 ended = self.step()
         except Over as exc:
@@ -375,6 +377,16 @@ class Phase:
             leftover_bytes=self.leftover_bytes, failed_sends=self.failed_sends,
             strangers=self.strangers, mss=self.mss,
             retransmissions=self.retransmissions, latency_ns=latency_ns)
+
+    def wait_for_start(self) -> Ended | None:
+        """Wait for the time at which the spec wants it to begin."""
+        while (left_ns := self.start_at_ns - monotonic_ns()) > 0:
+            if left_ns >= 2_000_000:
+                if self.stop_poll.poll(min(left_ns, TICK_NS) // 1_000_000 - 1):
+                    return Ended.STOPPED
+            else:
+                time.sleep(left_ns / 1e9)
+        return None
 
     def start(self) -> Ended | None:
         """First duties; why it is over already, if it is."""

@@ -83,6 +83,7 @@ struct rr_loop {
     int fd;
     int measures; /* this end knows the time of its own end */
     int prepared;
+    int launched;
     int started;
     int now_fresh; /* nothing happened since `now` was read */
     int keep_timeout; /* also while things go fast */
@@ -274,6 +275,10 @@ rr_fail(struct rr_loop *loop, int error);
 /* End of file, or the empty datagram, or the socket was shut down from outside. */
 enum step
 rr_end_of_file(struct rr_loop *loop);
+
+/* Wait for the time at which the spec wants it to begin. */
+enum step
+rr_wait_for_start(struct rr_loop *loop);
 
 /* Begin the time of an end that measures. */
 enum step

@@ -394,8 +394,13 @@ rr_run(struct rr_loop *loop, struct rr_tally *tally)
             step = rr_fail(loop, errno);
         else if (rr_stop_asked(loop))
             step = rr_finish(loop, RR_STOPPED);
-        else
+    }
+    if (step == GO && !loop->launched) {
+        step = loop->spec.start_at_ns > 0 ? rr_wait_for_start(loop) : GO;
+        if (step == GO) {
+            loop->launched = 1;
             step = start(loop);
+        }
     }
     while (step == GO)
         step = loop->step(loop);

@@ -30,7 +30,7 @@
 /* A checksum of the names of all fields below, in their order: an extension module that
  * was built before one of them changed has another. hot.py computes it, and a test says
  * what it has to be. */
-#define RR_LAYOUT 1916299567
+#define RR_LAYOUT 803545315
 
 enum rr_kind {
     RR_ROUND_TRIPS = 0, /* LoopSpec */
@@ -89,6 +89,7 @@ struct rr_spec {
     int64_t pace_burst;
     int64_t plain_write;
     int64_t spin;
+    int64_t start_at_ns;
     /* Connections; the first port is never 0 where there is a range. */
     int64_t low_port;
     int64_t high_port;
