@@ -1,7 +1,7 @@
 /* The extension module around rr_loop.h: bytes in, bytes out, the GIL released between.
  *
  * run(spec) takes a struct rr_spec and what follows it, packed, and gives (struct rr_tally,
- * counts) as bytes. hot.py knows the layouts and checks the values.
+ * counts, blocks) as bytes. hot.py knows the layouts and checks the values.
  */
 #include <pyconfig.h>
 /* One binary for all Pythons from 3.9 on, where there is a stable interface. */
@@ -24,6 +24,8 @@ hot_run(PyObject *module, PyObject *argument)
     struct rr_loop *loop = NULL;
     uint64_t *counts = NULL;
     PyObject *result = NULL;
+    const void *blocks;
+    size_t blocks_bytes;
     char *packed;
     Py_ssize_t length;
     int status;
@@ -50,9 +52,15 @@ hot_run(PyObject *module, PyObject *argument)
         if (status == RR_INTERRUPTED && PyErr_CheckSignals() < 0)
             goto done;
     } while (status == RR_INTERRUPTED);
+    blocks = rr_blocks(loop, &blocks_bytes);
+    if (blocks == NULL) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        goto done;
+    }
     result =
-        Py_BuildValue("y#y#", (const char *) &tally, (Py_ssize_t) sizeof tally,
-                      (const char *) counts, (Py_ssize_t) (RR_COUNTS * sizeof *counts));
+        Py_BuildValue("y#y#y#", (const char *) &tally, (Py_ssize_t) sizeof tally,
+                      (const char *) counts, (Py_ssize_t) (RR_COUNTS * sizeof *counts),
+                      (const char *) blocks, (Py_ssize_t) blocks_bytes);
 done:
     rr_close(loop);
     free(counts);
@@ -60,7 +68,7 @@ done:
 }
 
 static PyMethodDef hot_methods[] = {
-    {"run", hot_run, METH_O, "run(spec: bytes) -> tuple[bytes, bytes]"},
+    {"run", hot_run, METH_O, "run(spec: bytes) -> tuple[bytes, bytes, bytes]"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -4,7 +4,7 @@ A library is anything with ``loaded_as`` and ``run``: the extension module ``_ho
 ``shared.SharedLibrary`` around the same loop without Python's headers. Specs and tallies
 cross over as packed 64-bit integers, so there is one place that knows the layouts: here
 and ``rr_loop.h``. What has no fixed size (addresses, socket options, the fill) follows the
-integers of a spec.
+integers of a spec, or comes back in blocks (histograms beside the main one).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import struct
 import sys
 import threading
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from socket import socket
 from typing import Protocol
 
@@ -32,10 +32,11 @@ from xenrr.engine.base import (
     Tally,
 )
 from xenrr.errors import LocalProtocolError
-from xenrr.stats.histogram import Histogram
+from xenrr.stats.histogram import Histogram, PackedHistogram
 
 __all__ = ["LAYOUT", "SPEC", "SPEC_FIELDS", "TALLY", "TALLY_FIELDS", "HotEngine", "HotLibrary",
-           "is_current", "pack_address", "pack_spec"]
+           "is_current", "pack_address", "pack_spec", "unpack_blocks", "unpack_histogram",
+           "unpack_tally"]
 
 # struct rr_spec and struct rr_tally in rr_loop.h.
 SPEC_FIELDS = (
@@ -52,8 +53,15 @@ TALLY_FIELDS = (*(item.name for item in dataclasses.fields(Tally)
                   if item.name not in ("latency_ns", "distributions")),
                 "min_ns", "max_ns", "sum_ns", "clamped")
 TALLY = struct.Struct(f"={len(TALLY_FIELDS)}q")
+# struct rr_block, enum rr_block_kind; and what a histogram in one begins with: min_ns,
+# max_ns, sum_ns, clamped.
+BLOCK_FIELDS = ("kind", "bytes", "name")
+BLOCK = struct.Struct("=2q32s")
+DISTRIBUTION = 1
+HISTOGRAM_HEAD = struct.Struct("=4q")
 # RR_LAYOUT in rr_loop.h: it changes when a field comes, goes, or moves.
-LAYOUT = binascii.crc32(" ".join(SPEC_FIELDS + TALLY_FIELDS).encode()) & 0x7FFFFFFF
+LAYOUT = binascii.crc32(
+    " ".join(SPEC_FIELDS + TALLY_FIELDS + BLOCK_FIELDS).encode()) & 0x7FFFFFFF
 
 # enum rr_kind.
 KINDS = {LoopSpec: 0, ConnectSpec: 1, StreamSpec: 2}
@@ -70,14 +78,15 @@ class HotLibrary(Protocol):
     def loaded_as(self) -> str:
         """``extension`` or ``ctypes``."""
 
-    def run(self, spec: bytes) -> tuple[bytes, bytes]:
+    def run(self, spec: bytes) -> tuple[bytes, bytes, bytes]:
         """Run one data phase without the GIL.
 
         Args:
             spec: What ``pack_spec`` made.
 
         Returns:
-            A packed ``TALLY`` and the counts of the histogram, both in native order.
+            A packed ``TALLY``, the counts of the histogram, and blocks of what has no
+            fixed size (``unpack_blocks``), all in native order.
 
         Raises:
             OSError: There is no memory for the state of the loop, or the spec is none
@@ -121,14 +130,36 @@ class HotEngine:
             raise LocalProtocolError("an engine needs a socket, unless it makes its own")
         if sock is not None and sock.gettimeout() is not None:
             raise LocalProtocolError("an engine needs a blocking socket without a timeout")
-        packed, counts = self._library.run(pack_spec(
-            spec, -1 if sock is None else sock.fileno(), stop_fd, report_fd))
-        numbers = TALLY.unpack(packed)
-        latency_ns = Histogram()
-        latency_ns.counts = array("Q", counts)
-        (latency_ns.min_ns, latency_ns.max_ns, latency_ns.sum_ns,
-         latency_ns.clamped) = numbers[-4:]
-        return Tally(*(Ended(numbers[0]), *numbers[1:-4], latency_ns))
+        return unpack_tally(*self._library.run(pack_spec(
+            spec, -1 if sock is None else sock.fileno(), stop_fd, report_fd)))
+
+
+def unpack_tally(packed: bytes, counts: bytes, blocks: bytes) -> Tally:
+    """What a library's ``run`` gave, as everybody knows it."""
+    numbers = TALLY.unpack(packed)
+    latency_ns = Histogram()
+    latency_ns.counts = array("Q", counts)
+    (latency_ns.min_ns, latency_ns.max_ns, latency_ns.sum_ns,
+     latency_ns.clamped) = numbers[-4:]
+    distributions = {name: unpack_histogram(contents).unpack()
+                     for kind, name, contents in unpack_blocks(blocks) if kind == DISTRIBUTION}
+    return Tally(*(Ended(numbers[0]), *numbers[1:-4], latency_ns, distributions))
+
+
+def unpack_blocks(blocks: bytes) -> Iterator[tuple[int, str, bytes]]:
+    """Kind, name and contents of each block; ``rr_loop.h`` says what is in which kind."""
+    at = 0
+    while at < len(blocks):
+        kind, size, name = BLOCK.unpack_from(blocks, at)
+        at += BLOCK.size
+        yield kind, name.rstrip(b"\0").decode(), blocks[at:at + size]
+        at += size
+
+
+def unpack_histogram(contents: bytes) -> PackedHistogram:
+    """A histogram as it lies in a block."""
+    return PackedHistogram(contents[HISTOGRAM_HEAD.size:],
+                           *HISTOGRAM_HEAD.unpack_from(contents))
 
 
 def pack_spec(spec: AnySpec, fd: int, stop_fd: int, report_fd: int) -> bytes:

@@ -1,6 +1,6 @@
 /* What the three kinds of data phase share: the state, the clock, the counts, the ticks.
  *
- * rr_common.c has the rest of it; rr_sender.c and rr_target.c do round trips, rr_connect.c
+ * rr_common.c has the rest of it, rr_blocks.c what goes back beside the tally; rr_sender.c and rr_target.c do round trips, rr_connect.c
  * connections, rr_stream.c data that flows one way, and rr_loop.c is the way in.
  *
  * All state is in struct rr_loop between two steps, so a signal can interrupt anywhere and
@@ -23,6 +23,10 @@
 #define NS_PER_US 1000
 #define SUB_BUCKETS (INT64_C(1) << RR_SUB_BUCKET_BITS)
 #define OPTION_VALUE_BYTES 16
+/* Half a bucket of a histogram: a factor of two in time. */
+#define PART_COUNTS ((size_t) SUB_BUCKETS / 2)
+#define PARTS ((size_t) RR_COUNTS / PART_COUNTS)
+#define MAX_BESIDE 4
 
 enum step {
     GO, /* take the next step */
@@ -69,6 +73,30 @@ struct timeout {
     int touched;
     struct timeval old;
     int64_t ns;
+};
+
+/* A histogram whose counts are made part by part, when something falls into them. */
+struct histogram {
+    uint64_t *parts[RR_COUNTS / (SUB_BUCKETS / 2)];
+    int64_t min_ns; /* above max_ns while empty */
+    int64_t max_ns;
+    int64_t sum_ns;
+    int64_t clamped;
+    int no_memory;
+};
+
+/* One of Tally.distributions. */
+struct beside {
+    const char *name;
+    struct histogram histogram;
+};
+
+/* Memory that grows. */
+struct blocks {
+    char *memory;
+    size_t used;
+    size_t room;
+    int no_memory;
 };
 
 struct rr_loop {
@@ -148,6 +176,10 @@ struct rr_loop {
 
     /* Streams. */
     int64_t file_at;
+
+    int beside_count;
+    struct beside beside[MAX_BESIDE];
+    struct blocks blocks;
 };
 
 static inline int64_t
@@ -205,6 +237,67 @@ record(struct rr_loop *loop, int64_t latency_ns)
     loop->tally.sum_ns += latency_ns;
     loop->counts[counts_index(latency_ns)]++;
 }
+
+/* ---- histograms beside the main one, and the way back; rr_blocks.c ---- */
+
+/* Keep one more, which becomes Tally.distributions[name]; name is not copied. NULL: errno
+ * says why. */
+struct histogram *
+rr_add_beside(struct rr_loop *loop, const char *name);
+
+void
+rr_clear_histogram(struct histogram *histogram);
+
+void
+rr_free_histogram(struct histogram *histogram);
+
+/* NULL: no memory, and the histogram says so when it is packed. */
+uint64_t *
+rr_add_part(struct histogram *histogram, size_t part);
+
+static inline void
+count_in(struct histogram *histogram, int64_t value_ns)
+{
+    uint64_t *part;
+    size_t index;
+
+    if (RR_UNLIKELY(value_ns < 0))
+        value_ns = 0;
+    if (RR_UNLIKELY(value_ns > RR_HIGHEST_NS)) {
+        histogram->clamped++;
+        value_ns = RR_HIGHEST_NS;
+    }
+    if (value_ns < histogram->min_ns)
+        histogram->min_ns = value_ns;
+    if (value_ns > histogram->max_ns)
+        histogram->max_ns = value_ns;
+    histogram->sum_ns += value_ns;
+    index = counts_index(value_ns);
+    part = histogram->parts[index / PART_COUNTS];
+    if (RR_UNLIKELY(part == NULL)) {
+        part = rr_add_part(histogram, index / PART_COUNTS);
+        if (part == NULL)
+            return;
+    }
+    part[index % PART_COUNTS]++;
+}
+
+/* Blocks: begin one, put things into it, end it. What fails on the way is said by
+ * rr_blocks. */
+size_t
+rr_begin_block(struct blocks *blocks, enum rr_block_kind kind, const char *name);
+
+void
+rr_put_numbers(struct blocks *blocks, const int64_t *numbers, size_t count);
+
+void
+rr_put_histogram(struct blocks *blocks, const struct histogram *histogram);
+
+void
+rr_end_block(struct blocks *blocks, size_t at);
+
+void
+rr_free_blocks(struct rr_loop *loop);
 
 static inline void
 advance(struct ring *ring)

@@ -431,6 +431,7 @@ rr_close(struct rr_loop *loop)
     free(loop->starts);
     free(loop->snapshot);
     free(loop->options);
+    rr_free_blocks(loop);
     free(loop);
     errno = error;
 }

@@ -27,10 +27,11 @@
 #define RR_SUB_BUCKET_BITS 11
 #define RR_HIGHEST_NS INT64_C(3600000000000)
 #define RR_COUNTS 33792
+#define RR_NAME_BYTES 32
 /* A checksum of the names of all fields below, in their order: an extension module that
  * was built before one of them changed has another. hot.py computes it, and a test says
  * what it has to be. */
-#define RR_LAYOUT 803545315
+#define RR_LAYOUT 205290481
 
 enum rr_kind {
     RR_ROUND_TRIPS = 0, /* LoopSpec */
@@ -142,6 +143,20 @@ struct rr_tally {
     int64_t clamped;
 };
 
+/* What has no fixed size follows the tally, block after block: hot.py unpacks it. */
+enum rr_block_kind {
+    /* A histogram beside the main one, under its name: min_ns, max_ns, sum_ns, clamped,
+     * then a pair of index and count for every step that holds something. */
+    RR_DISTRIBUTION = 1
+};
+
+/* What a block begins with; `bytes` of contents follow, a multiple of 8. */
+struct rr_block {
+    int64_t kind;
+    int64_t bytes;
+    char name[RR_NAME_BYTES]; /* ends in zeros */
+};
+
 struct rr_loop;
 
 /* Make the state of one data phase. packed holds a struct rr_spec and what follows it, at
@@ -155,6 +170,11 @@ rr_open(const void *packed, size_t packed_bytes, uint64_t *counts);
  * filled at RR_DONE. */
 RR_EXPORT int
 rr_run(struct rr_loop *loop, struct rr_tally *tally);
+
+/* After RR_DONE: all blocks, valid until rr_close, and how many bytes they are; may be
+ * none. NULL: errno says why. */
+RR_EXPORT const void *
+rr_blocks(struct rr_loop *loop, size_t *bytes);
 
 /* Put the socket back as it was and free the state; NULL is allowed. */
 RR_EXPORT void

@@ -32,8 +32,8 @@ from xenrr.stats.histogram import COUNTS_LENGTH
 __all__ = ["SharedLibrary", "build_shared", "cache_directory", "find_compiler", "load_shared",
            "object_path"]
 
-SOURCES = ("rr_platform.h", "rr_loop.h", "rr_common.h", "rr_common.c", "rr_sender.c",
-           "rr_target.c", "rr_connect.c", "rr_stream.c", "rr_loop.c")
+SOURCES = ("rr_platform.h", "rr_loop.h", "rr_common.h", "rr_blocks.c", "rr_common.c",
+           "rr_sender.c", "rr_target.c", "rr_connect.c", "rr_stream.c", "rr_loop.c")
 COMPILERS = ("cc", "gcc", "clang")
 BUILD_TIMEOUT_S = 60.0
 
@@ -61,25 +61,31 @@ class SharedLibrary:
         self._run = library.rr_run
         self._run.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         self._run.restype = ctypes.c_int
+        self._blocks = library.rr_blocks
+        self._blocks.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_size_t)]
+        self._blocks.restype = ctypes.c_void_p
         self._close = library.rr_close
         self._close.argtypes = [ctypes.c_void_p]
         self._close.restype = None
 
-    def run(self, spec: bytes) -> tuple[bytes, bytes]:
+    def run(self, spec: bytes) -> tuple[bytes, bytes, bytes]:
         """Run one data phase; see ``hot.HotLibrary``."""
         counts = (ctypes.c_uint64 * COUNTS_LENGTH)()
         tally = (ctypes.c_int64 * len(TALLY_FIELDS))()
         loop = self._open(spec, len(spec), counts)
         if not loop:
-            errno = ctypes.get_errno()
-            raise OSError(errno, os.strerror(errno))
+            raise _last_error()
         try:
             # Python runs its signal handlers at the loop's turn; one that raises ends it.
             while self._run(loop, tally) == RR_INTERRUPTED:
                 pass
+            size = ctypes.c_size_t()
+            blocks = self._blocks(loop, ctypes.byref(size))
+            if not blocks:
+                raise _last_error()
+            return bytes(tally), bytes(counts), ctypes.string_at(blocks, size.value)
         finally:
             self._close(loop)
-        return bytes(tally), bytes(counts)
 
 
 def find_compiler() -> list[str]:
@@ -192,6 +198,11 @@ def load_shared(directory: Path | None = None) -> SharedLibrary:
         return SharedLibrary(path)
     except (OSError, AttributeError) as exc:
         raise EngineUnavailable(f"{path} does not load: {exc}") from exc
+
+
+def _last_error() -> OSError:
+    errno = ctypes.get_errno()
+    return OSError(errno, os.strerror(errno))
 
 
 @cache

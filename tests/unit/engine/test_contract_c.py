@@ -33,6 +33,7 @@ def test_numbers_in_c_are_those_in_python():
         "SUB_BUCKET_BITS": histogram.SUB_BUCKET_BITS,
         "HIGHEST_NS": histogram.HIGHEST_NS,
         "COUNTS": histogram.COUNTS_LENGTH,
+        "NAME_BYTES": hot.BLOCK.size - 16,
         "LAYOUT": hot.LAYOUT,
     }
     values = {name: int(value) for name, value in
@@ -43,6 +44,7 @@ def test_numbers_in_c_are_those_in_python():
         item.name: item.value for item in Role}
     assert [values.pop(name) for name in ("ROUND_TRIPS", "CONNECTIONS", "STREAM")] == [
         hot.KINDS[spec] for spec in (LoopSpec, ConnectSpec, StreamSpec)]
+    assert values.pop("DISTRIBUTION") == hot.DISTRIBUTION
     assert values == {"DONE": 0, "INTERRUPTED": 1}
 
 

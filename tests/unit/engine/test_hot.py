@@ -16,10 +16,25 @@ import pytest
 from engines import Running, connect_sender, connect_target, receiving, sender_spec, sending
 
 from xenrr.engine.base import Buffers, ConnectSpec, Ended, LoopSpec, Pace, Role, SocketOption
-from xenrr.engine.hot import OPTION, SPEC, SPEC_FIELDS, HotEngine, pack_address, pack_spec
+from xenrr.engine.hot import (
+    BLOCK,
+    DISTRIBUTION,
+    HISTOGRAM_HEAD,
+    OPTION,
+    SPEC,
+    SPEC_FIELDS,
+    TALLY,
+    TALLY_FIELDS,
+    HotEngine,
+    pack_address,
+    pack_spec,
+    unpack_blocks,
+    unpack_tally,
+)
 from xenrr.engine.load import load_engine
 from xenrr.engine.shared import load_shared
 from xenrr.errors import LocalProtocolError
+from xenrr.stats.histogram import COUNTS_LENGTH, Histogram, PackedHistogram
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's layout")
 
@@ -101,6 +116,20 @@ def test_the_first_port_lies_in_the_range_and_is_never_none(ports):
     for _ in range(20):
         found = fields(pack_spec(connections(ports=ports), -1, -1, -1))
         assert max(ports[0], 1) <= found["low_port"] <= found["first_port"] <= ports[1]
+
+
+def test_blocks_come_back_as_distributions():
+    kept = Histogram()
+    kept.record_many([5, 5, 70_000])
+    steps = PackedHistogram.of(kept).steps
+    contents = HISTOGRAM_HEAD.pack(5, 70_000, 70_010, 0) + steps
+    blocks = BLOCK.pack(99, 8, b"unknown") + bytes(8) + BLOCK.pack(
+        DISTRIBUTION, len(contents), b"service_ns") + contents
+    assert [(kind, name) for kind, name, _ in unpack_blocks(blocks)] == [
+        (99, "unknown"), (DISTRIBUTION, "service_ns")]
+    numbers = [1] * len(TALLY_FIELDS)
+    tally = unpack_tally(TALLY.pack(*numbers), bytes(8 * COUNTS_LENGTH), blocks)
+    assert tally.distributions == {"service_ns": kept}
 
 
 # ---- what the loop refuses ----
