@@ -79,8 +79,13 @@ class Member(Protocol):
             LinkLost: It does not answer.
         """
 
-    def go(self, at_ns: int) -> None:
-        """Begin at an instant of the coordinator's clock."""
+    def go(self, at_ns: int, early_ns: int) -> None:
+        """Begin at an instant of the coordinator's clock.
+
+        Args:
+            at_ns: The instant.
+            early_ns: How long before it what takes time is to begin.
+        """
 
     async def finish(self, limit_s: float) -> Part:
         """Wait for the record.
@@ -149,18 +154,20 @@ class AgentMember:
         if not self._launcher.same_clock:
             await self._connected().read_clock(limit_s)
 
-    def go(self, at_ns: int) -> None:
+    def go(self, at_ns: int, early_ns: int) -> None:
         link = self._connected()
         self._go_ns = at_ns
-        link.say("go", at_ns=at_ns + link.clock.offset_ns)
+        link.say("go", at_ns=at_ns + link.clock.offset_ns, early_ns=early_ns)
 
     async def finish(self, limit_s: float) -> Part:
         link = self._connected()
-        started = await link.hear(("started",), limit_s, "start")
         told = await link.hear(("record",), limit_s, "end")
         self._asked = False
         run = Run.from_plain(told["run"])
-        start_ns = int(started["at_ns"]) - link.clock.offset_ns - self._go_ns
+        started_ns = int(told.get("started_ns", 0))
+        if started_ns <= 0:
+            raise LinkLost("was stopped before its first request")
+        start_ns = started_ns - link.clock.offset_ns - self._go_ns
         return Part(start_ns, start_ns + run.elapsed_ns, link.clock.uncertainty_ns, run)
 
     def stop(self) -> None:
@@ -246,7 +253,7 @@ class NetperfMember:
     async def read_clock(self, limit_s: float) -> None:
         return
 
-    def go(self, at_ns: int) -> None:
+    def go(self, at_ns: int, early_ns: int) -> None:
         self._task = asyncio.ensure_future(self._measure(at_ns))
 
     async def finish(self, limit_s: float) -> Part:

@@ -2,6 +2,9 @@
 
 * A round whose senders are not all ready is called off before GO: fewer senders would be
   another experiment. It is tried again once; so is one in which something died.
+* A round whose senders began further apart than the declaration allows (``max_skew``) is
+  measured again, ``SKEW_ATTEMPTS`` times in all: on a machine that does something else at
+  that very moment the next one is fine.
 * Whatever a sender has measured is written, also of a round that does not count.
 * After ``HOPELESS_ROUNDS`` rounds in a row without a complete one the campaign ends; what is
   missing is measured by ``--resume``.
@@ -51,9 +54,12 @@ Tell = Callable[[Event], None]
 Result = TypeVar("Result")
 
 ATTEMPTS = 2
+SKEW_ATTEMPTS = 8
 HOPELESS_ROUNDS = 3
-# Until GO has reached the last of them: a message each, and the round trip.
+# Until GO has reached the last of them: a message each, and the round trip; and before GO the
+# time in which they read their machine's counters and make their threads, beside one another.
 LEAD_NS, LEAD_EACH_NS = 100_000_000, 2_000_000
+EARLY_NS, EARLY_EACH_NS = 30_000_000, 1_000_000
 # Processes that start at the same time take CPU from one another.
 STARTS_AT_ONCE = 16
 NETSERVER_PATIENCE_S = 5.0
@@ -163,17 +169,22 @@ class Coordinator:
         for number, one in enumerate(self._plan.rounds, 1):
             if one.key in self._done() or (one.experiment, one.cell) in self._enough():
                 continue
-            for attempt in range(1, ATTEMPTS + 1):
+            for attempt in range(1, SKEW_ATTEMPTS + 1):
                 record = await self._one_round(one, number, attempt)
                 if record.stopped:
                     raise _Stopped
-                if record.complete:
+                if record.complete or (attempt >= ATTEMPTS and not self._is_apart(record)):
                     break
             in_vain = 0 if record.complete else in_vain + 1
             if in_vain >= HOPELESS_ROUNDS:
                 outcome.gave_up = (f"{in_vain} rounds in a row could not be measured; the "
                                    f"last one: {_failures_text(record.failures)}")
                 return
+
+    def _is_apart(self, record: RoundRecord) -> bool:
+        """Whether its senders began too far apart and nothing else is wrong with it."""
+        most_ns = round(self._spec.max_skew_s * SECOND_NS)
+        return bool(most_ns) and record.skew_ns > most_ns and set(record.failures) == {""}
 
     def _enough(self) -> set[tuple[str, str]]:
         """Experiments, with their cells, whose totals are known well."""
@@ -299,6 +310,7 @@ class Coordinator:
             await self._call_off(members)
             raise _Stopped
         self._running = members
+        early_ns = EARLY_NS + EARLY_EACH_NS * len(members)
         at_ns = time.monotonic_ns() + LEAD_NS + LEAD_EACH_NS * len(members)
         go_epoch_s = time.time() + (at_ns - time.monotonic_ns()) / SECOND_NS
 
@@ -323,7 +335,7 @@ class Coordinator:
         try:
             for member in members:
                 try:
-                    member.go(at_ns)
+                    member.go(at_ns, early_ns)
                 except LinkLost as exc:
                     failures[member.name] = str(exc)
             self._tell({"event": "go", "key": one.key, "at_epoch_s": go_epoch_s})
@@ -355,6 +367,10 @@ class Coordinator:
         stopped = self._stop.is_set()
         if window is None and not failures and not stopped:
             failures[""] = "there was no time in which all of them ran"
+        most_ns = round(self._spec.max_skew_s * SECOND_NS)
+        if window is not None and not failures and 0 < most_ns < window.skew_ns:
+            failures[""] = (f"the senders began {window.skew_ns / 1e6:.2f} ms apart, more than "
+                            f"the {most_ns / 1e6:g} ms of max_skew")
         record = RoundRecord(
             one.key, attempt, one.experiment, one.cell, one.repeat, one.target.name,
             one.senders, go_epoch_s, window.start_ns if window else 0,

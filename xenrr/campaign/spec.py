@@ -41,8 +41,8 @@ ALL = "all"
 DEFAULT_PORT = 12865
 
 TOP_KEYS = ("name", "study", "duration", "warmup", "repeats", "order", "seed", "until",
-            "interim", "timeout", "engine", "lab", "target", "test", "factors", "machine",
-            "experiment")
+            "interim", "timeout", "max_skew", "engine", "lab", "target", "test", "factors",
+            "machine", "experiment")
 TARGET_KEYS = ("machine", "address", "port", "serve")
 TEST_KEYS = ("type", "request", "response", "burst", "nodelay")
 FACTOR_KEYS = ("type", "request", "response", "burst")
@@ -154,6 +154,8 @@ class CampaignSpec:
         order: ``random`` (within each repeat) or ``declared``.
         seed: Of the random order.
         timeout_s: How much later than planned a step may end.
+        max_skew_s: A round whose first and last start are further apart is measured again;
+            0 for no limit.
         engine: ``hot``, ``pure`` or ``auto``.
         lab: Declaration of the lab that it runs in, ``None`` for real machines.
         file: Where it was declared.
@@ -173,6 +175,7 @@ class CampaignSpec:
     order: str = "random"
     seed: int = 1
     timeout_s: float = 30.0
+    max_skew_s: float = 0.0
     engine: str = "auto"
     lab: LabSpec | None = field(default=None, compare=False)
     file: str = ""
@@ -244,7 +247,8 @@ def make_campaign(document: Document) -> CampaignSpec:
         study=_study(top), duration_s=duration_s, warmup_s=warmup_s, repeats=repeats,
         until=_until(top), order=_one_of(top, "order", ORDERS),
         seed=1 if seed is None else seed, timeout_s=_time(top, "timeout", 1.0, 3600.0, 30.0),
-        engine=engine, lab=lab, file=document.file)
+        max_skew_s=_time(top, "max_skew", 0.0001, 3600.0, 0.0), engine=engine,
+        lab=lab, file=document.file)
 
 
 def _name(top: Table) -> str:

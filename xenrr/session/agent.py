@@ -6,16 +6,22 @@ The coordinator speaks first; each ``kind`` it sends, and what comes back:
 ``hello``    nothing                                          ``hello``: who is here
 ``time``     ``token``                                        ``time``: the clock here
 ``prepare``  ``target``, ``port``, ``spec``, ``engine``, ...  ``ready``, or ``failed``
-``go``       ``at_ns`` on the clock here                      ``started``, ``interim`` ...,
-                                                              ``record``, or ``failed``
+``go``       ``at_ns`` on the clock here, ``early_ns``        ``interim`` ..., ``record``
+                                                              with ``started_ns``, or
+                                                              ``failed``
 ``stop``     nothing                                          the ``record`` so far
 ``serve``    ``port``, ``host``, ``engine``                   ``serving``, or ``failed``
 ``quit``     nothing                                          the end of the stream
 ============ ================================================ ==========================
 
 The clock is the monotonic one in ns. "Ready" means: the data connection stands, and the
-next thing on it is the first request. An agent that loses its coordinator (end of its
-input) stops what runs and ends: nothing is left behind on a machine that nobody watches.
+next thing on it is the first request. ``early_ns`` before GO the loop is started; it waits for
+GO itself, in C where there is C, so that no Python stands between GO and the first request.
+Nothing is written at that moment either: a dozen answers that a coordinator on the same
+machine has to read would keep the last senders from starting.
+
+An agent that loses its coordinator (end of its input) stops what runs and ends: nothing is left
+behind on a machine that nobody watches.
 
 ``serve`` makes a target of it as well, which ends with the agent: what a campaign starts on a
 machine is one process with one owner.
@@ -35,7 +41,7 @@ from typing import BinaryIO
 
 from xenrr import __version__
 from xenrr.errors import RemoteProtocolError, XenrrError
-from xenrr.results.record import InterimPoint, TestSpec, spec_from_plain
+from xenrr.results.record import InterimPoint, spec_from_plain
 from xenrr.session.frames import FrameReader, Message, encode_frame
 from xenrr.session.sender import Sender, open_sender
 
@@ -44,9 +50,8 @@ __all__ = ["Agent"]
 READ_BYTES = 1 << 16
 # A coordinator that has seen "ready" says GO within this time or is gone.
 GO_LIMIT_S = 120.0
-# A sleep ends some 60 us late. More than that is not spun: a dozen agents on two CPUs, or on a
-# third of one, would keep each other from starting on time.
-SPIN_NS = 150_000
+# And GO is at most so far away then.
+MAX_LEAD_S = 600.0
 
 
 class Agent:
@@ -63,7 +68,7 @@ class Agent:
         self._output = output_stream.fileno()
         self._writing = threading.Lock()
         self._work: queue.Queue[Message] = queue.Queue()
-        self._go: queue.Queue[int | None] = queue.Queue()
+        self._go: queue.Queue[tuple[int, int] | None] = queue.Queue()
         self._sender: Sender | None = None
         self._over = False
         self._serving = False
@@ -110,11 +115,11 @@ class Agent:
         ) as sender:
             self._sender = sender
             try:
-                run = sender.run(spec, on_start=lambda: self._wait_for_go(spec),
+                run = sender.run(spec, on_start=self._wait_for_go,
                                  on_interim=self._interim)
             finally:
                 self._sender = None
-        self._say("record", run=run.to_plain())
+        self._say("record", run=run.to_plain(), started_ns=sender.started_ns)
 
     def _serve_target(self, message: Message) -> None:
         from xenrr.session.eventloop import run
@@ -138,20 +143,27 @@ class Agent:
                          daemon=True).start()
         self._say("serving", port=server.port, engine=server.engine_name)
 
-    def _wait_for_go(self, spec: TestSpec) -> None:
-        """Runs on the main thread between the connection and the first request."""
+    def _wait_for_go(self) -> int:
+        """Runs on the main thread between the connection and the first request.
+
+        Returns:
+            When the first request is to leave.
+        """
         self._say("ready")
         try:
-            at_ns = self._go.get(timeout=GO_LIMIT_S)
+            go = self._go.get(timeout=GO_LIMIT_S)
+            if go is not None:
+                at_ns, early_ns = go
+                wait_s = (at_ns - early_ns - time.monotonic_ns()) / 1e9
+                if wait_s > MAX_LEAD_S:
+                    raise RemoteProtocolError(f"GO is {wait_s:.0f} s away")
+                # What comes meanwhile can only be a stop.
+                go = self._go.get(timeout=max(wait_s, 0.0))
         except queue.Empty:
-            raise RemoteProtocolError(f"no GO within {GO_LIMIT_S:g} s") from None
-        if at_ns is None:
-            raise RemoteProtocolError("called off before it began")
-        while (left_ns := at_ns - time.monotonic_ns()) > SPIN_NS:
-            time.sleep((left_ns - SPIN_NS) / 1e9)
-        while time.monotonic_ns() < at_ns:
-            pass
-        self._say("started", at_ns=time.monotonic_ns(), asked_ns=at_ns)
+            if go is None:
+                raise RemoteProtocolError(f"no GO within {GO_LIMIT_S:g} s") from None
+            return go[0]
+        raise RemoteProtocolError("called off before it began")
 
     def _interim(self, point: InterimPoint) -> None:
         self._say("interim", end_ns=point.end_ns, interval_ns=point.interval_ns,
@@ -183,7 +195,7 @@ class Agent:
         elif kind in ("prepare", "serve"):
             self._work.put(message)
         elif kind == "go":
-            self._go.put(int(message["at_ns"]))
+            self._go.put((int(message["at_ns"]), int(message.get("early_ns", 0))))
         elif kind == "stop":
             self._stop()
         elif kind == "quit":

@@ -22,7 +22,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from xenrr.engine.base import INTERIM_RECORD, TICK_NS, AnySpec, Engine, Interim, Tally
+from xenrr.engine.base import (
+    INTERIM_RECORD,
+    TICK_NS,
+    AnySpec,
+    Engine,
+    Interim,
+    StreamSpec,
+    Tally,
+)
 
 __all__ = ["RELEASE_AFTER_S", "LoopThread"]
 
@@ -84,12 +92,17 @@ class LoopThread:
             os.set_blocking(descriptor, False)
         self._thread = threading.Thread(target=self._work, name="xenrr-loop", daemon=True)
 
-    def start(self) -> None:
+    def start(self, at_ns: int = 0) -> None:
         """Begin the data phase.
+
+        Args:
+            at_ns: Monotonic time that the loop waits for, ready to send; 0 for no wait.
 
         Raises:
             RuntimeError: This machine has no more threads.
         """
+        if at_ns and not isinstance(self._spec, StreamSpec):
+            self._spec = replace(self._spec, start_at_ns=at_ns)
         try:
             self._thread.start()
         except RuntimeError:

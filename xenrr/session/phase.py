@@ -69,14 +69,19 @@ class DataPhase:
         self.stop_asked = True
         self._loop.stop()
 
-    def run(self) -> Tally:
-        """Start the loop, watch it to its end, hand out what it did."""
-        self.started_epoch_s = time.time()
-        self._loop.start()
+    def run(self, at_ns: int = 0) -> Tally:
+        """Start the loop, watch it to its end, hand out what it did.
+
+        Args:
+            at_ns: Monotonic time of the first request, 0 for at once.
+        """
+        wait_s = max(at_ns - time.monotonic_ns(), 0) / SECOND_NS
+        self.started_epoch_s = time.time() + wait_s
+        self._loop.start(at_ns)
         try:
             if self.stop_asked:
                 self._loop.stop()
-            self._watch()
+            self._watch(wait_s)
         except BaseException:
             self._loop.stop()
             self._loop.release(whole=True)
@@ -86,14 +91,14 @@ class DataPhase:
             self.thread_usage = self._loop.usage
         return tally
 
-    def _watch(self) -> None:
+    def _watch(self, wait_s: float) -> None:
         waiter = select.poll()
         waiter.register(self._loop.report_fd, select.POLLIN)
         control_fd = -1
         if self._control is not None:
             control_fd = self._control.sock.fileno()
             waiter.register(control_fd, select.POLLIN)
-        begun_s = progress_s = time.monotonic()
+        begun_s = progress_s = time.monotonic() + wait_s
         end_s = begun_s + self._duration_s if self._duration_s is not None else None
         stopped_s = None
         while True:

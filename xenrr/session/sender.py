@@ -135,6 +135,9 @@ class Sender:
     """A connected sender; a context manager. One test at a time.
 
     Made by ``open_sender``.
+
+    Attributes:
+        started_ns: Monotonic time of the last test's first request; 0 when there was none.
     """
 
     def __init__(
@@ -150,6 +153,7 @@ class Sender:
         self._target = address
         self._phase: DataPhase | None = None
         self._stop_asked = False
+        self.started_ns = 0
         self._oldest: bool | None = None
         # Asked for once: what a host is does not change from test to test.
         self._remote_host: dict[str, str] | None = None
@@ -228,14 +232,15 @@ class Sender:
         return mss
 
     def run(
-        self, spec: TestSpec, *, on_start: Callable[[], None] | None = None,
+        self, spec: TestSpec, *, on_start: Callable[[], int | None] | None = None,
         on_interim: Callable[[InterimPoint], None] | None = None,
     ) -> Run:
         """Run one test to its end.
 
         Args:
             spec: The test.
-            on_start: Called on this thread just before the first request leaves.
+            on_start: Called on this thread just before the first request leaves. It may
+                return a time of the monotonic clock in ns, at which it is to leave.
             on_interim: Called on this thread with each interim result (``interim_s``).
 
         Raises:
@@ -263,10 +268,10 @@ class Sender:
             end.connect(self._data_address(spec, end, deal.agreed.data_port), self._timeout_s)
             remote, local = end.addresses
             phase = DataPhase(self._engine, end, self._control, on_interim)
-            if on_start is not None:
-                on_start()
+            at_ns = on_start() if on_start is not None else None
             conditions.begin(end.tcp_info())
-            tally = self._measured(phase)
+            tally = self._measured(phase, at_ns or 0)
+            self.started_ns = tally.started_ns
             facts, tcp_info = end.facts(tally)
             finish = end.finish(tally, classic=deal.classic, stopped=self._was_stopped)
             conditions.end()
@@ -291,12 +296,12 @@ class Sender:
             loop_thread=phase.thread_usage, throttling=conditions.throttling(),
             host=conditions.host(remote, local), remote_host=self._remote_host or {})
 
-    def _measured(self, phase: DataPhase) -> Tally:
+    def _measured(self, phase: DataPhase, at_ns: int) -> Tally:
         self._phase = phase
         try:
             if self._stop_asked:
                 phase.stop()
-            return phase.run()
+            return phase.run(at_ns)
         finally:
             self._phase = None
 

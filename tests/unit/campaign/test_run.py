@@ -20,7 +20,7 @@ from xenrr.campaign.plan import plan_campaign
 from xenrr.campaign.run import Coordinator
 from xenrr.campaign.spec import make_campaign
 from xenrr.lab.document import parse_document
-from xenrr.results.campaign import ROUND, SENDER_RUN, read_campaign
+from xenrr.results.campaign import ROUND, SENDER_RUN, Window, read_campaign
 from xenrr.results.store import RecordWriter, read_file
 
 TEXT = """\
@@ -120,7 +120,9 @@ def test_two_senders_from_start_to_end(bench):
             run = part.run
             assert part.start_ns >= 0  # nobody begins before GO
             assert run.transactions == run.latency_ns.total > 0
-            assert 0 <= run.target_tally.transactions - run.transactions <= run.in_flight
+            # What was in flight at the end was answered, and its answer was waited for.
+            assert run.in_flight == run.drained
+            assert run.target_tally.transactions == run.transactions + run.drained
     assert {event["machine"] for event in bench.kinds("interim")} == {"a", "b"}
     # One agent on each machine, for all rounds.
     assert len(bench.kinds("target")) == 1
@@ -257,6 +259,36 @@ def test_a_full_disk_ends_it_and_leaves_nothing_running(bench, monkeypatch):
         bench.run()
     assert all_gone(bench.mark)
     assert SENDER_RUN in {kind for kind, _ in read_file(bench.path).others}
+
+
+def test_senders_that_begin_too_far_apart_are_measured_again(bench, monkeypatch):
+    monkeypatch.setattr(run_module, "SKEW_ATTEMPTS", 3)
+    late = iter((0.05, 0.0))
+    start = run_module.AgentLink.say
+
+    def say(link, kind, **fields):
+        if kind == "go" and link.name == "b":
+            fields["at_ns"] += int(next(late, 0.0) * 1e9)
+        start(link, kind, **fields)
+
+    monkeypatch.setattr(run_module.AgentLink, "say", say)
+    outcome = bench.run('max_skew = "40ms"\n' + TEXT)
+    assert outcome.missing == []
+    first, second = read_campaign(bench.path).rounds
+    assert "ms apart, more than the 40 ms of max_skew" in first.failures[""]
+    assert first.skew_ns > 40_000_000 >= second.skew_ns
+    assert second.complete
+
+
+def test_senders_that_always_begin_too_far_apart_do_not_count(bench, monkeypatch):
+    monkeypatch.setattr(run_module, "SKEW_ATTEMPTS", 3)
+    monkeypatch.setattr(run_module, "HOPELESS_ROUNDS", 1)
+    monkeypatch.setattr(run_module, "window_of", lambda runs, warmup_ns: Window(
+        0, 50_000_000, 3_000_000))
+    outcome = bench.run('max_skew = "2ms"\n' + TEXT.replace("0.8", "0.05"))
+    assert len(bench.kinds("round")) == 3
+    assert "began 3.00 ms apart, more than the 2 ms of max_skew" in outcome.gave_up
+    assert outcome.missing == ["all|1"]
 
 
 def test_the_best_clock_is_that_of_the_fastest_round_trip():

@@ -67,11 +67,13 @@ def agent():
         process.kill()
 
 
-def go(agent: Coordinator, in_s: float = 0.05) -> None:
+def go(agent: Coordinator, in_s: float = 0.05) -> int:
     agent.say("time", token=7)
     clock = agent.hear("time")
     assert clock["token"] == 7
-    agent.say("go", at_ns=clock["now_ns"] + int(in_s * 1e9))
+    at_ns = clock["now_ns"] + int(in_s * 1e9)
+    agent.say("go", at_ns=at_ns, early_ns=20_000_000)
+    return at_ns
 
 
 def test_a_test_from_hello_to_quit(agent, server):
@@ -82,11 +84,11 @@ def test_a_test_from_hello_to_quit(agent, server):
     for test in ("TCP_RR", "UDP_RR"):
         agent.prepare(server, TestSpec(test, duration_s=0.5, interim_s=0.1))
         agent.hear("ready")
-        go(agent)
-        started = agent.hear("started")
-        assert started["at_ns"] >= started["asked_ns"]
+        at_ns = go(agent)
         assert agent.hear("interim")["transactions"] > 0
-        run = Run.from_plain(agent.hear("record")["run"])
+        record = agent.hear("record")
+        assert record["started_ns"] >= at_ns
+        run = Run.from_plain(record["run"])
         assert run.spec.test == test
         assert run.transactions == run.latency_ns.total > 0
     agent.say("quit")
@@ -123,6 +125,30 @@ def test_stop_before_go_calls_it_off_and_the_next_one_runs(agent, server):
     agent.hear("ready")
     go(agent)
     agent.hear("record")
+
+
+@pytest.mark.parametrize("early_s", [0, 60])
+def test_stop_between_go_and_its_time(agent, server, early_s):
+    """Whether the loop already waits for its time or not."""
+    agent.prepare(server, TestSpec(duration_s=60))
+    agent.hear("ready")
+    agent.say("time", token=1)
+    agent.say("go", at_ns=agent.hear("time")["now_ns"] + 50 * 10**9,
+              early_ns=early_s * 10**9)
+    time.sleep(0.2)
+    agent.say("stop")
+    if early_s:
+        record = agent.hear("record")
+        assert (record["started_ns"], record["run"]["transactions"]) == (0, 0)
+    else:
+        assert "called off" in agent.hear("failed")["text"]
+
+
+def test_a_go_in_the_far_future_is_refused(agent, server):
+    agent.prepare(server, TestSpec(duration_s=60))
+    agent.hear("ready")
+    agent.say("go", at_ns=1 << 62)
+    assert "s away" in agent.hear("failed")["text"]
 
 
 @pytest.mark.parametrize(("changes", "code"), [
