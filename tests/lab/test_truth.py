@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import statistics
 import sys
 from pathlib import Path
 
 import pytest
 from lab.labs import end, wait_for
 from peers import ROOT
+
+from xenrr.stats.compare import FASTER, compare, repeats_to_find
 
 pytestmark = pytest.mark.lab
 PAIR = str(ROOT / "examples/lab-pair.toml")
@@ -71,6 +74,36 @@ def test_a_bucket_makes_the_rate_that_arithmetic_says(labs, tmp_path, test, rate
     finally:
         end(server)
     assert near in rates
+
+
+def rates(labs, machine, repeats):
+    """Of tests of a second from a machine to host ``a``."""
+    program = ("import json, xenrr; print(json.dumps([xenrr.measure('a', port="
+               f"{PORT}, duration_s=1).rate_tps for _ in range({repeats})]))")
+    return json.loads(labs.inside(machine, *PREFERRED, sys.executable, "-c", program))
+
+
+def test_a_true_change_of_5_percent_is_found_with_the_repeats_advised(labs, tmp_path):
+    """Links that let 1000 and 1050 transactions through; the advice is for 9 cases of 10."""
+    links = "\n".join(f"[[host]]\nname = '{name}'\nlink = {{ rate = '{rate_bps}' }}"
+                      for name, rate_bps in (("b", RATE_BPS), ("c", RATE_BPS * 105 // 100)))
+    file = tmp_path / "lab.toml"
+    file.write_text(f"[[host]]\nname = 'a'\n{links}\n")
+    labs.up(str(file))
+    server = serving(labs, "a")
+    found = []
+    try:
+        while len(found) < 3 and FASTER not in found:
+            before = rates(labs, "b", 3)
+            spread = statistics.stdev(before) / statistics.mean(before)
+            advised = repeats_to_find(0.05, spread)
+            before += rates(labs, "b", advised - 3)
+            result = compare(before, rates(labs, "c", advised))
+            found.append(result.verdict)
+    finally:
+        end(server)
+    assert found[-1] == FASTER
+    assert result.ratio == pytest.approx(1.05, abs=0.01)
 
 
 def test_no_frame_is_early(labs, tmp_path):
