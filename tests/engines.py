@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from xenrr.engine.base import (
     INTERIM_RECORD,
     AnySpec,
     ConnectSpec,
+    Ended,
     Engine,
     Interim,
     LoopSpec,
@@ -24,6 +26,20 @@ from xenrr.engine.base import (
     StreamSpec,
     Tally,
 )
+from xenrr.engine.flows import (
+    DROP,
+    JOIN_RECORD,
+    LEAVE_RECORD,
+    Flow,
+    FlowsEngine,
+    FlowsSpec,
+    FlowsTally,
+    Join,
+    Leave,
+)
+from xenrr.engine.load import load_engine
+from xenrr.errors import EngineUnavailable
+from xenrr.stats.histogram import Histogram
 
 PAIRS = ["pure-pure", *(pytest.param(pair, marks=pytest.mark.c_engine)
                         for pair in ("pure-hot", "hot-pure", "hot-hot"))]
@@ -56,16 +72,15 @@ def udp_pair() -> tuple[socket.socket, socket.socket]:
     return near, far
 
 
-class Running:
-    """An engine at work on a thread."""
+class Working:
+    """Something that an engine does on a thread."""
 
-    def __init__(self, engine: Engine, sock: socket.socket | None, spec: AnySpec,
-                 stop_fd: int = -1, report_fd: int = -1) -> None:
-        self._outcome: Tally | BaseException | None = None
+    def __init__(self, what: Callable[..., Any], *values: Any) -> None:
+        self._outcome: Any = None
 
         def work() -> None:
             try:
-                self._outcome = engine.run(sock, spec, stop_fd, report_fd)
+                self._outcome = what(*values)
             except BaseException as exc:
                 self._outcome = exc
 
@@ -76,13 +91,98 @@ class Running:
     def over(self) -> bool:
         return not self._thread.is_alive()
 
-    def tally(self) -> Tally:
+    def outcome(self) -> Any:
         self._thread.join(LIMIT_S)
         assert self.over, "the loop does not end"
         if isinstance(self._outcome, BaseException):
             raise self._outcome
         assert self._outcome is not None
         return self._outcome
+
+
+class Running(Working):
+    """An engine at work on a thread."""
+
+    def __init__(self, engine: Engine, sock: socket.socket | None, spec: AnySpec,
+                 stop_fd: int = -1, report_fd: int = -1) -> None:
+        super().__init__(engine.run, sock, spec, stop_fd, report_fd)
+
+    def tally(self) -> Tally:
+        return self.outcome()
+
+
+class RunningFlows(Working):
+    """A sender of many flows on a thread."""
+
+    def __init__(self, engine: FlowsEngine, socks: Sequence[socket.socket], spec: FlowsSpec,
+                 stop_fd: int = -1, report_fd: int = -1) -> None:
+        super().__init__(engine.run_flows, socks, spec, stop_fd, report_fd)
+
+    def tally(self) -> FlowsTally:
+        return self.outcome()
+
+
+class RunningPool(Working):
+    """A pool on a thread, and the pipes to it."""
+
+    def __init__(self, engine: FlowsEngine, poller: str) -> None:
+        join_read, self.join_fd = os.pipe()
+        self._leave_fd, leave_write = os.pipe()
+        os.set_blocking(join_read, False)
+        self._pipes = [join_read, leave_write, self._leave_fd]
+        self._added = 0
+        super().__init__(engine.serve_flows, join_read, leave_write, poller)
+
+    def add(self, sock: socket.socket, datagram: bool = False, request_bytes: int = 1,
+            response_bytes: int = 1, **values: Any) -> int:
+        """Let a connection join; its id."""
+        self._added += 1
+        os.write(self.join_fd, Join(self._added, sock.fileno(), datagram, request_bytes,
+                                    response_bytes, **values).pack())
+        return self._added
+
+    def drop(self, number: int) -> None:
+        os.write(self.join_fd, JOIN_RECORD.pack(DROP, number, *[0] * 6, b"", 0))
+
+    def leaves(self, count: int = 1) -> list[Leave]:
+        """The next ones that left."""
+        found = []
+        for _ in range(count):
+            assert select.select([self._leave_fd], [], [], LIMIT_S)[0], "nobody leaves"
+            found.append(Leave.unpack(os.read(self._leave_fd, LEAVE_RECORD.size)))
+        return found
+
+    @property
+    def silent(self) -> bool:
+        return not select.select([self._leave_fd], [], [], 0)[0]
+
+    def close(self) -> str:
+        """End the pipe; the poller that ran."""
+        if self.join_fd >= 0:
+            os.close(self.join_fd)
+            self.join_fd = -1
+        return self.outcome()
+
+    def __enter__(self) -> RunningPool:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            self.close()
+        finally:
+            for descriptor in self._pipes:
+                os.close(descriptor)
+
+
+def pollers_of(engine: str) -> list[Any]:
+    """Parameters ``engine-poller`` for each poller that an engine has here."""
+    marks = [] if engine == "pure" else [pytest.mark.c_engine]
+    try:
+        # Until the C engine has many flows, it has no poller.
+        there = getattr(load_engine(engine), "pollers", tuple)()
+    except EngineUnavailable:
+        there = ["auto"]    # it is skipped or fails, as XENRR_REQUIRE says
+    return [pytest.param(f"{engine}-{poller}", marks=marks) for poller in there]
 
 
 def sender_spec(datagram: bool = False, **values: Any) -> LoopSpec:
@@ -162,6 +262,29 @@ def check_accounts(tally: Tally, spec: LoopSpec) -> None:
     if not spec.datagram:
         assert tally.bytes_received == whole
     assert tally.bytes_sent <= tally.requests_sent * spec.request_bytes
+
+
+def check_flows(tally: FlowsTally, spec: FlowsSpec) -> None:
+    """What always holds of many flows."""
+    total, rounds = tally.total, spec.rounds
+    for flow in tally.flows:
+        assert flow.requests_sent == flow.transactions + flow.in_flight + flow.lost
+        assert flow.latency_ns.total == flow.transactions
+        assert 0 <= flow.in_flight <= rounds.burst + 1
+        assert flow.bytes_sent <= flow.requests_sent * rounds.request_bytes
+        if not rounds.datagram:
+            assert (flow.bytes_received
+                    == flow.transactions * rounds.response_bytes + flow.leftover_bytes)
+        if rounds.transactions:
+            assert flow.transactions <= rounds.transactions
+    for name in set(vars(Flow(Ended.TIME))) & set(vars(total)) - {"ended", "errno",
+                                                                   "latency_ns"}:
+        assert getattr(total, name) == sum(getattr(flow, name) for flow in tally.flows), name
+    merged = Histogram()
+    for flow in tally.flows:
+        merged.merge(flow.latency_ns.unpack())
+    assert total.latency_ns == merged
+    check_accounts(total, rounds)
 
 
 def answer(sock: socket.socket, message: bytes = b"r") -> bytes:

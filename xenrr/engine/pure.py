@@ -2,6 +2,8 @@
 
 ``pure_rr`` has the round trips on one connection, ``pure_connect`` a connection for every
 transaction, ``pure_stream`` data that flows one way; ``pure_common`` is what they share.
+``pure_flows`` has a sender of many connections, ``pure_pool`` a target of many; both wait
+with ``pure_pollers`` and are read in when they are first asked for.
 
 Samples are appended raw and counted later in bulk, by C code inside Python: a histogram
 update per transaction would cost a tenth of a loopback round trip.
@@ -10,8 +12,10 @@ update per transaction would cost a tenth of a loopback round trip.
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from contextlib import nullcontext
 from socket import socket
+from typing import TYPE_CHECKING
 
 from xenrr.engine.base import AnySpec, ConnectSpec, Role, StreamSpec, Tally
 from xenrr.engine.pure_common import Phase, no_broken_pipe_signal
@@ -19,6 +23,9 @@ from xenrr.engine.pure_connect import ConnectSender, ConnectTarget
 from xenrr.engine.pure_rr import RoundTripSender, RoundTripTarget
 from xenrr.engine.pure_stream import StreamReceiver, StreamSender
 from xenrr.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from xenrr.engine.flows import FlowsSpec, FlowsTally
 
 __all__ = ["PureEngine"]
 
@@ -47,6 +54,34 @@ class PureEngine:
                 return phase.run()
             finally:
                 phase.restore()
+
+    def pollers(self) -> Sequence[str]:
+        """Those that work here; see ``flows.FlowsEngine``."""
+        from xenrr.engine.pure_pollers import pollers
+
+        return pollers()
+
+    def run_flows(
+        self, socks: Sequence[socket], spec: FlowsSpec, stop_fd: int = -1, report_fd: int = -1
+    ) -> FlowsTally:
+        """Run a sender of many flows; see ``flows.FlowsEngine``."""
+        from xenrr.engine.pure_flows import FlowsSender
+        from xenrr.engine.pure_pollers import choose_poller
+
+        sender = FlowsSender(socks, spec, choose_poller(spec.poller), stop_fd, report_fd)
+        try:
+            return sender.run_flows()
+        finally:
+            sender.restore()
+
+    def serve_flows(self, join_fd: int, leave_fd: int, poller: str = "auto") -> str:
+        """Be a pool; see ``flows.FlowsEngine``."""
+        from xenrr.engine.pure_pollers import choose_poller
+        from xenrr.engine.pure_pool import Pool
+
+        chosen = choose_poller(poller)
+        Pool(join_fd, leave_fd, chosen).run()
+        return chosen
 
 
 def _phase(sock: socket | None, spec: AnySpec, stop_fd: int, report_fd: int) -> Phase:

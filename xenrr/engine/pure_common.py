@@ -34,8 +34,8 @@ from xenrr.stats.histogram import HIGHEST_NS, Histogram, counts_index, highest_e
 
 __all__ = ["CHUNK_BYTES", "FOLD_SAMPLES", "MAX_STRAYS", "MIN_STEP_NS", "NEVER",
            "NO_SIGNAL", "TARGET_TEXT", "TEXT", "TRUNCATE", "Brake", "Incoming", "Outgoing",
-           "Over", "Phase", "Samples", "SocketTimeout", "Timed", "no_broken_pipe_signal",
-           "pour", "receiver_function", "ring", "sender_function"]
+           "Over", "Phase", "Samples", "SocketTimeout", "Timed", "how_it_failed",
+           "no_broken_pipe_signal", "pour", "receiver_function", "ring", "sender_function"]
 
 # Content of every message a sender sends, unless it was told another; nobody looks at it.
 TEXT = b"netperf"
@@ -311,6 +311,14 @@ class Brake:
         self.wakes += ((now - self.wakes) // interval_ns + 1) * interval_ns
 
 
+def how_it_failed(exc: OSError, datagram: bool = False) -> tuple[Ended, int]:
+    """How a connection ends that a system call failed on, and the error number to tell."""
+    # The socket at the other end was closed: the way a UDP peer ends without a word.
+    if datagram and isinstance(exc, ConnectionRefusedError):
+        return Ended.PEER, 0
+    return Ended.ERROR, exc.errno or errno.EIO
+
+
 class Phase:
     """A data phase: the stop descriptor, the counters, and how it ends.
 
@@ -402,7 +410,7 @@ class Phase:
 
     def failed(self, exc: OSError) -> tuple[Ended, int]:
         """How a phase ends that a system call failed in, and the error number to tell."""
-        return Ended.ERROR, exc.errno or errno.EIO
+        return how_it_failed(exc)
 
     def finish(self) -> Histogram:
         """Last duties; the latencies if there are any."""

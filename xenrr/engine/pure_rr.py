@@ -43,6 +43,7 @@ from xenrr.engine.pure_common import (
     Phase,
     SocketTimeout,
     Timed,
+    how_it_failed,
     receiver_function,
     sender_function,
 )
@@ -389,19 +390,12 @@ class RoundTripSender(_Ends, Timed):
             self.send_timeout.set(step_ns)
 
     def failed(self, exc: OSError) -> tuple[Ended, int]:
-        return _failed(super().failed(exc), exc, self.spec)
+        return how_it_failed(exc, self.spec.datagram)
 
     def finish(self) -> Histogram:
         if not self.spec.datagram:
             self.leftover_bytes = self.have
         return super().finish()
-
-
-def _failed(otherwise: tuple[Ended, int], exc: OSError, spec: LoopSpec) -> tuple[Ended, int]:
-    # The socket at the other end was closed: the way a UDP peer ends without a word.
-    if spec.datagram and isinstance(exc, ConnectionRefusedError):
-        return Ended.PEER, 0
-    return otherwise
 
 
 class RoundTripTarget(_Ends, Phase):
@@ -581,4 +575,4 @@ class RoundTripTarget(_Ends, Phase):
         return None
 
     def failed(self, exc: OSError) -> tuple[Ended, int]:
-        return _failed(super().failed(exc), exc, self.spec)
+        return how_it_failed(exc, self.spec.datagram)
