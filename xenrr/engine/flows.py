@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from socket import socket
 from typing import Protocol
 
-from xenrr.engine.base import Ended, LoopSpec, Role, Tally
+from xenrr.engine.base import MAX_PIECE_BYTES, Ended, LoopSpec, Role, Tally
 from xenrr.errors import LocalProtocolError
 from xenrr.stats.histogram import PackedHistogram
 from xenrr.units import MAX_FLOWS, POLLERS
@@ -53,10 +53,13 @@ class Schedule:
     Attributes:
         interval_ns: Mean time between two requests of one flow, in ns. May have a fraction.
         poisson: Gaps are exponential, else all alike; flows are then spread evenly over the
-            first interval.
+            first interval: request ``k`` of flow ``i`` of ``n``, both from 0, is meant to
+            leave ``i * interval_ns / n + k * interval_ns`` after the start.
         seed: Of the gaps: the same seed gives the same schedule in every engine. Flow number
             ``i`` draws from splitmix64 begun at ``seed + i``; the upper 53 bits of a draw
-            over 2**53 are ``u``, and the gap is ``-log(1 - u) * interval_ns``.
+            over 2**53 are ``u``, and the gap is ``-log(1 - u) * interval_ns``. The first
+            request leaves after the first gap. Gaps are added up in double precision, and
+            each time is cut to whole ns.
     """
 
     interval_ns: float
@@ -77,8 +80,10 @@ class FlowsSpec:
     Attributes:
         rounds: What every flow does. ``transactions`` is the count of each flow, the
             duration that of all. Without a schedule ``burst`` is what each keeps in flight
-            beyond the first; with one, the most that may be in flight. No pace, no
-            ``plain_write``, no ``spin``; buffer rings are one buffer wide.
+            beyond the first; with one, the most that may be in flight beyond the first. No
+            pace, no ``plain_write``, no ``spin``; buffer rings are one buffer wide, messages
+            of at most ``MAX_PIECE_BYTES``. A TCP peer that sends what nobody asked for ends
+            its flow (``ERROR``, EPROTO); a datagram that nobody waits for is late.
         schedule: The open loop, ``None`` for the closed one. Not with ``transactions``.
         poller: One of ``POLLERS``; ``auto`` takes the fastest that this kernel has.
     """
@@ -93,6 +98,9 @@ class FlowsSpec:
             raise LocalProtocolError("a target of many flows is a pool")
         if rounds.pace.burst or rounds.plain_write or rounds.spin:
             raise LocalProtocolError("many flows know no pace, plain writes or spinning")
+        if max(rounds.request_bytes, rounds.response_bytes) > MAX_PIECE_BYTES:
+            raise LocalProtocolError(f"messages of many flows have at most {MAX_PIECE_BYTES} "
+                                     "bytes")
         if self.schedule is not None and rounds.transactions:
             raise LocalProtocolError("a schedule ends after a time, not after a count")
         if self.poller not in POLLERS:
@@ -164,7 +172,12 @@ class Join:
         have_bytes: How much of the next request has been read already.
         peer: UDP, a socket that is *not* connected: take datagrams from this host alone
             (4 or 16 bytes as in ``inet_pton``), whatever their port, and answer each where
-            it came from: one socket serves all flows of a sender. Empty: it is connected.
+            it came from: one socket serves all flows of a sender, and the first empty
+            datagram after a request ends them all. Empty: it is connected.
+
+    A record that makes no sense leaves at once, with ``ERROR`` and a number that says why
+    (EINVAL, EBADF, ENOTSOCK, EEXIST for an id or a descriptor that is there already); one
+    that is neither ADD nor DROP is passed over, and so is a DROP of nobody.
     """
 
     id: int
