@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import pytest
 from peers import LOOPBACK, Server, clean_environment, running_netserver, running_xenrr_server
 
+from xenrr.checks.doubts import doubts_of
 from xenrr.results.record import Run
 
 LIMIT_S = 60.0
@@ -159,6 +160,7 @@ def test_goes_on_and_counts(server, every_request, every_response, length, engin
     assert run.lost >= path.dropped - 1
     assert run.requests_sent == run.transactions + run.in_flight + run.lost
     assert run.latency_ns.total == run.transactions
+    assert "loss" in [doubt.code for doubt in doubts_of(run)]
     if length == "-300":
         assert (run.ended, run.transactions) == ("count", 300)
     else:

@@ -9,7 +9,7 @@ concerns, never instead of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from xenrr.results.record import ROUND_TRIPS, Run
@@ -27,6 +27,9 @@ SAMPLES_ABOVE = 10
 TREND_P_VALUE = 0.01
 TREND_CHANGE = 0.02
 CLOCK_SHARE = 0.05
+# How far the ends may be apart in how long a test was: as a share of it, and in s, because a
+# target begins when it hears of it and ends when it hears of that.
+CLOCKS_SHARE, CLOCKS_S = 0.01, 0.25
 # Half of the interval over repeats, as a share of the mean.
 CONVERGED = 0.05
 # A target may have answered what its sender no longer counts, but never less than it counts.
@@ -143,8 +146,9 @@ def check_self_connection(run: Run) -> Iterator[Doubt]:
 def check_shared_cpu(run: Run) -> Iterator[Doubt]:
     """Both ends on one CPU take turns; the network is not what limits them."""
     here = run.local_address.rpartition(":")[0] == run.target_address.rpartition(":")[0]
-    if here and run.spec.local.cpu >= 0 and run.spec.local.cpu == run.spec.remote.cpu:
-        yield Doubt("shared-cpu", f"both ends ran on CPU {run.spec.local.cpu} of one machine")
+    cpu = _only_cpu(run.spec.local.cpu, run.host)
+    if here and cpu and cpu == _only_cpu(run.spec.remote.cpu, run.remote_host):
+        yield Doubt("shared-cpu", f"both ends ran on CPU {cpu} of one machine")
 
 
 def check_clock(run: Run) -> Iterator[Doubt]:
@@ -160,6 +164,20 @@ def check_clock(run: Run) -> Iterator[Doubt]:
         if typical_ns and value_ns > CLOCK_SHARE * typical_ns:
             yield Doubt("clock", f"{what} {value_ns:g} ns, {100 * value_ns / typical_ns:.0f} "
                                  "% of the median")
+
+
+def check_clocks(run: Run) -> Iterator[Doubt]:
+    """The clocks of the two ends run at different speeds."""
+    told_s = run.target_tally.elapsed_s
+    # A request that was lost begins the target's test late, a stream may drain for long, and a
+    # target of connections is told nothing of their end.
+    if (run.spec.direction != ROUND_TRIPS or run.spec.connecting or run.error or run.lost
+            or told_s <= 0):
+        return
+    apart_s = abs(told_s - run.elapsed_s)
+    if apart_s > max(CLOCKS_S, CLOCKS_SHARE * run.elapsed_s):
+        yield Doubt("clocks", f"the test took {run.elapsed_s:.2f} s by the sender's clock and "
+                              f"{told_s:.2f} s by the target's")
 
 
 def check_load(run: Run) -> Iterator[Doubt]:
@@ -227,6 +245,12 @@ def check_drift(rates: Sequence[float]) -> Iterator[Doubt]:
                              f"{100 * trend.change:+.1f} % from the first to the last")
 
 
+def _only_cpu(asked: int, host: Mapping[str, str]) -> str:
+    """The CPU that an end was bound to, or the only one it may use; else empty."""
+    allowed = host.get("cpus_allowed", "")
+    return str(asked) if asked >= 0 else allowed if allowed.isdigit() else ""
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -236,8 +260,8 @@ def _number(text: str) -> float:
 
 CHECKS = (check_error, check_stopped, check_length, check_samples, check_target_count,
           check_loss, check_steal, check_throttling, check_self_connection,
-          check_shared_cpu, check_clock, check_load, check_steadiness)
+          check_shared_cpu, check_clock, check_clocks, check_load, check_steadiness)
 REPEAT_CHECKS = (check_convergence, check_outliers, check_drift)
 CODES = ("broken", "stopped", "short", "samples", "counts", "loss", "steal", "throttled",
-         "self-connection", "shared-cpu", "clock", "busy", "warm-up", "trend", "few-samples",
-         "not-converged", "outlier", "drift")
+         "self-connection", "shared-cpu", "clock", "clocks", "busy", "warm-up", "trend",
+         "few-samples", "not-converged", "outlier", "drift")

@@ -156,7 +156,9 @@ class TestAnswer:
         """Length of the data phase in s, without the time that we waited past its end."""
         elapsed_s = tally.elapsed_ns / SECOND_NS
         duration_s = self._wanted.duration_s
-        return min(elapsed_s, float(duration_s)) if duration_s else elapsed_s
+        if not duration_s or tally.ended in (Ended.PEER, Ended.COUNT):
+            return elapsed_s
+        return min(elapsed_s, float(duration_s))
 
     def results(self, tally: Tally) -> AnyResults:
         """What the sender is told after the data phase."""

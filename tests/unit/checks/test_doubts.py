@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from peers import LOOPBACK
 
+import xenrr
 from xenrr.checks import doubts as module
 from xenrr.checks.doubts import CODES, doubts_of, doubts_of_repeats
 from xenrr.cpu.usage import CpuUsage
@@ -69,9 +72,14 @@ def test_a_sound_run_has_none():
     ("self-connection", {"target_address": "127.0.0.1:4001"}),
     ("shared-cpu", {"spec": TestSpec(duration_s=10, local=EndSpec(cpu=1),
                                      remote=EndSpec(cpu=1))}),
+    ("shared-cpu", {"host": {"cpus_allowed": "3"}, "remote_host": {"cpus_allowed": "3"}}),
+    ("shared-cpu", {"host": {"cpus_allowed": "0"},
+                    "spec": TestSpec(duration_s=10, remote=EndSpec(cpu=0))}),
     ("clock", {"host": {"clock_source": "hpet"}}),
     ("clock", {"host": {"clock_read_ns": "1500"}}),
     ("clock", {"host": {"clock_resolution_ns": "4000000"}}),
+    ("clocks", {"target_tally": TargetTally(transactions=100_000, elapsed_s=9.7)}),
+    ("clocks", {"target_tally": TargetTally(transactions=100_000, elapsed_s=13.0)}),
     ("busy", {"host": {"load_average": "3.1 1 1", "cpus": "2"}}),
     ("busy", {"remote_host": {"load_average": "9 1 1", "cpus": "4"}}),
     ("warm-up", {"interims": interims(5_000, 6_000, *STEADY, *STEADY)}),
@@ -81,6 +89,15 @@ def test_each_doubt_is_provoked(code, changes):
     doubts = doubts_of(make_run(**changes))
     assert [doubt.code for doubt in doubts] == [code]
     assert str(doubts[0]).endswith(f"[{code}]")
+
+
+def test_real_runs_have_doubts(xenrr_server):
+    """A glance, with both ends bound to one CPU."""
+    cpu = EndSpec(cpu=min(os.sched_getaffinity(0)))
+    run = xenrr.measure(LOOPBACK, port=xenrr_server.port, duration_s=0.05, local=cpu,
+                        remote=cpu)
+    assert {"short", "few-samples", "shared-cpu"} <= set(codes(run))
+    assert not {"samples", "counts", "self-connection", "broken", "clocks"} & set(codes(run))
 
 
 def test_few_samples_are_few_for_the_percentiles_that_are_shown():
@@ -95,6 +112,11 @@ def test_few_samples_are_few_for_the_percentiles_that_are_shown():
 @pytest.mark.parametrize("changes", [
     {"target_tally": TargetTally()},                    # the target says nothing
     {"target_tally": TargetTally(transactions=100_016)},  # answered after the end
+    {"target_tally": TargetTally(transactions=100_000, elapsed_s=10.2)},
+    {"target_tally": TargetTally(transactions=100_000, elapsed_s=0.0)},
+    {"host": {"cpus_allowed": "0-1"}, "remote_host": {"cpus_allowed": "0-1"}},
+    {"host": {"cpus_allowed": "0"}, "remote_host": {"cpus_allowed": "1"}},
+    {"host": {"cpus_allowed": "0"}},                    # the target's are unknown
     {"local_cpu": CpuUsage(50.0)},                      # steal unknown
     {"host": {}},
     {"throttling": {"periods": 20, "throttled": 0, "throttled_us": 0}},
