@@ -32,12 +32,17 @@ Rules of round trips:
   scheduler's tick for every turn, and without the block a silent peer would cost a whole
   processor. What follows the spin is the plain receive with all its rules; nothing is
   counted differently, and polls that bring nothing are no receive calls.
+* **A loop that decomposes asks between two transactions.** With ``LoopSpec.decompose`` the
+  kernel stamps each request as it hands it to the device and each response as it receives
+  it, so a round trip has three parts: send path (from the clock before the send), network
+  and peer, wake-up (to the clock after the receive). They are kept in
+  ``Tally.distributions`` under the names of ``PARTS``, and of every transaction that is in
+  one the three make up its latency. One whose stamps are missing, or of which a part would
+  be negative, or during which the time of day was set, is in none of them. To fetch a stamp
+  is no part of a transaction; hence the clock is read once more here.
 * **Time is checked at every transaction, the rest at ticks.** At least every ``TICK_NS``
   a sender polls the stop descriptor and re-decides its timeout. A target reads no clock
   while it runs; it polls the stop descriptor every ``TARGET_POLL`` transactions.
-* **A target that is stopped ends between two transactions**: a response that it owes goes
-  out first, unless the socket takes no more. So whoever answers from then on knows from
-  ``Tally.leftover_bytes`` where in the data the target was.
 * **A receive that blocks for ever is released from outside**: whoever started the loop
   shuts the socket down for reading (session/loop.py does). The engine sees an end of
   file and says ``STOPPED`` or ``TIME`` if it was asked to stop or its time is over.
@@ -65,10 +70,30 @@ from xenrr.units import (
     MAX_WIDTH,
 )
 
-__all__ = ["INTERIM_RECORD", "MAX_BURST", "MAX_PIECE_BYTES", "SLOW_ROUND_TRIP_NS",
-           "SPIN_NS", "TARGET_POLL", "TICK_NS", "AnySpec", "Buffers", "ConnectSpec", "Ended",
-           "Engine", "Interim", "LoopSpec", "Pace", "Role", "SocketOption", "StreamSpec",
-           "Tally"]
+__all__ = [
+    "INTERIM_RECORD",
+    "MAX_BURST",
+    "MAX_PIECE_BYTES",
+    "PARTS",
+    "SLOW_ROUND_TRIP_NS",
+    "SPIN_NS",
+    "STAMPS_GRACE",
+    "STAMPS_GRACE_NS",
+    "TARGET_POLL",
+    "TICK_NS",
+    "AnySpec",
+    "Buffers",
+    "ConnectSpec",
+    "Ended",
+    "Engine",
+    "Interim",
+    "LoopSpec",
+    "Pace",
+    "Role",
+    "SocketOption",
+    "StreamSpec",
+    "Tally",
+]
 
 TICK_NS = 50_000_000
 SLOW_ROUND_TRIP_NS = 500_000
@@ -81,6 +106,12 @@ MAX_PIECE_BYTES = 1 << 20
 MAX_RING_BYTES = 1 << 31
 # Start times of the requests in flight are kept: 8 bytes each.
 MAX_BURST = 1_000_000
+# Names in ``Tally.distributions``: the parts of a round trip, in their order.
+PARTS = ("send_path_ns", "network_ns", "wakeup_ns")
+# Stamps may be missing at first, since the kernel begins to take them in the background.
+# After so many round trips and so much time without any, there are none.
+STAMPS_GRACE = 8
+STAMPS_GRACE_NS = 200_000_000
 
 
 def _within(name: str, value: int, least: int, most: int) -> None:
@@ -214,6 +245,9 @@ class LoopSpec:
         start_at_ns: Sender: wait for this time of the monotonic clock, with everything
             ready, before the first request; one that is past (0) is no wait. The stop
             descriptor ends the wait as well, with nothing counted.
+        decompose: Sender without a burst: split each round trip into its parts. Where the
+            system gives no time stamps of packets the loop ends with ``ERROR`` and
+            EOPNOTSUPP, at once or within its first transactions.
     """
 
     role: Role
@@ -232,6 +266,7 @@ class LoopSpec:
     plain_write: bool = False
     spin: bool = False
     start_at_ns: int = 0
+    decompose: bool = False
 
     # Timeouts in a row after which a UDP sender gives up with Ended.LOST.
     MAX_SILENCES: ClassVar[int] = 10
@@ -245,6 +280,9 @@ class LoopSpec:
                      "loss_timeout_ns", "start_at_ns"):
             _within(name, getattr(self, name), 0, 1 << 62)
         self.buffers.check(*_pieces(self.role, self.request_bytes, self.response_bytes))
+        if self.decompose and (self.role is not Role.SENDER or self.burst or self.spin):
+            raise LocalProtocolError("only a sender decomposes, with one request in flight "
+                                     "and without spinning")
 
 
 @dataclass(frozen=True)
@@ -438,8 +476,7 @@ class Tally:
         malformed: UDP: datagrams of another size than asked for; they count for nothing.
         bytes_sent, bytes_received, send_calls, recv_calls: All of the data phase.
         interims_dropped: Interim records that did not fit into the report pipe.
-        leftover_bytes: TCP: bytes already received of responses that stay in flight; at a
-            target, of a request that is not whole.
+        leftover_bytes: TCP sender: bytes already received of responses that stay in flight.
         failed_sends: UDP one way: datagrams that the system did not take.
         strangers: Target of connections: closed because they came from elsewhere.
         mss, retransmissions: Sender of connections: maximum segment size of the last one in

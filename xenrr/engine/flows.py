@@ -96,8 +96,9 @@ class FlowsSpec:
         rounds = self.rounds
         if rounds.role is not Role.SENDER:
             raise LocalProtocolError("a target of many flows is a pool")
-        if rounds.pace.burst or rounds.plain_write or rounds.spin:
-            raise LocalProtocolError("many flows know no pace, plain writes or spinning")
+        if rounds.pace.burst or rounds.plain_write or rounds.spin or rounds.decompose:
+            raise LocalProtocolError("many flows know no pace, plain writes, spinning or "
+                                     "decomposing")
         if max(rounds.request_bytes, rounds.response_bytes) > MAX_PIECE_BYTES:
             raise LocalProtocolError(f"messages of many flows have at most {MAX_PIECE_BYTES} "
                                      "bytes")

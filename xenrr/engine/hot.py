@@ -44,10 +44,10 @@ SPEC_FIELDS = (
     "response_bytes", "duration_ns", "transactions", "burst", "interim_ns", "idle_end_ns",
     "loss_timeout_ns", "return_at_ticks", "own_thread", "send_width", "receive_width",
     "send_alignment", "receive_alignment", "send_offset", "receive_offset", "pace_ns",
-    "pace_burst", "plain_write", "spin", "start_at_ns", "low_port", "high_port", "first_port",
-    "close_first", "retry_connect", "sends", "block_bytes", "limit_bytes", "discard",
-    "file_fd", "file_bytes", "short_ends", "destination_bytes", "source_bytes", "peer_bytes",
-    "options", "fill_bytes")
+    "pace_burst", "plain_write", "spin", "decompose", "start_at_ns", "low_port",
+    "high_port", "first_port", "close_first", "retry_connect", "sends", "block_bytes",
+    "limit_bytes", "discard", "file_fd", "file_bytes", "short_ends", "destination_bytes",
+    "source_bytes", "peer_bytes", "options", "fill_bytes")
 SPEC = struct.Struct(f"={len(SPEC_FIELDS)}q")
 TALLY_FIELDS = (*(item.name for item in dataclasses.fields(Tally)
                   if item.name not in ("latency_ns", "distributions")),

@@ -12,7 +12,7 @@ import sys
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import cycle, islice, repeat
@@ -384,7 +384,8 @@ class Phase:
             recv_calls=self.recv_calls, interims_dropped=self.interims_dropped,
             leftover_bytes=self.leftover_bytes, failed_sends=self.failed_sends,
             strangers=self.strangers, mss=self.mss,
-            retransmissions=self.retransmissions, latency_ns=latency_ns)
+            retransmissions=self.retransmissions, latency_ns=latency_ns,
+            distributions=self.distributions())
 
     def wait_for_start(self) -> Ended | None:
         """Wait for the time at which the spec wants it to begin."""
@@ -415,6 +416,10 @@ class Phase:
     def finish(self) -> Histogram:
         """Last duties; the latencies if there are any."""
         return Histogram()
+
+    def distributions(self) -> Mapping[str, Histogram]:
+        """What is kept beside the latencies, by name."""
+        return {}
 
     def restore(self) -> None:
         """Give the socket back the timeouts it came with."""

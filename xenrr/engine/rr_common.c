@@ -219,9 +219,7 @@ rr_finish(struct rr_loop *loop, enum rr_ended ended)
         if (loop->next_interim != INT64_MAX && loop->now > loop->interim_ns)
             report_interim(loop);
     }
-    if (!spec->datagram
-        && (spec->kind == RR_ROUND_TRIPS
-            || (spec->kind == RR_CONNECTIONS && spec->role == RR_SENDER)))
+    if (spec->kind != RR_STREAM && spec->role == RR_SENDER && !spec->datagram)
         tally->leftover_bytes = loop->have;
     if (spec->kind == RR_CONNECTIONS && spec->role == RR_SENDER
         && loop->stage >= REQUEST)

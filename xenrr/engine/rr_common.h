@@ -1,6 +1,7 @@
 /* What the three kinds of data phase share: the state, the clock, the counts, the ticks.
  *
- * rr_common.c has the rest of it, rr_blocks.c what goes back beside the tally; rr_sender.c and rr_target.c do round trips, rr_connect.c
+ * rr_common.c has the rest of it, rr_blocks.c what goes back beside the tally; rr_sender.c
+ * and rr_target.c do round trips, rr_decompose.c tells their parts, rr_connect.c does
  * connections, rr_stream.c data that flows one way, and rr_loop.c is the way in.
  *
  * All state is in struct rr_loop between two steps, so a signal can interrupt anywhere and
@@ -27,6 +28,8 @@
 #define PART_COUNTS ((size_t) SUB_BUCKETS / 2)
 #define PARTS ((size_t) RR_COUNTS / PART_COUNTS)
 #define MAX_BESIDE 4
+/* Parts of a decomposed round trip. */
+#define RR_PARTS 3
 
 enum step {
     GO, /* take the next step */
@@ -97,6 +100,18 @@ struct blocks {
     size_t used;
     size_t room;
     int no_memory;
+};
+
+/* A sender that splits its round trips. */
+struct decompose {
+    struct histogram *histograms[RR_PARTS];
+    /* Between these two lies CLOCK_REALTIME minus CLOCK_MONOTONIC. */
+    int64_t low;
+    int64_t high;
+    int64_t received_ns; /* stamp of the last piece of the response */
+    int old_flags;
+    int enabled;
+    int any; /* something could be split */
 };
 
 struct rr_loop {
@@ -176,6 +191,8 @@ struct rr_loop {
 
     /* Streams. */
     int64_t file_at;
+
+    struct decompose *decompose; /* NULL: round trips are not split */
 
     int beside_count;
     struct beside beside[MAX_BESIDE];
@@ -429,6 +446,32 @@ rr_sift(struct rr_loop *loop, ssize_t *got, int *error);
 
 int
 rr_same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
+
+/* ---- the parts of round trips; rr_decompose.c ---- */
+
+/* Make the state; -1: errno says why. */
+int
+rr_open_parts(struct rr_loop *loop);
+
+/* Have the kernel stamp packets; -1: it does not. */
+int
+rr_start_parts(struct rr_loop *loop);
+
+/* Give the socket back as it was, and free the state if there is one. */
+void
+rr_close_parts(struct rr_loop *loop);
+
+/* recv, with the stamp of what was received. */
+ssize_t
+rr_get_stamped(struct rr_loop *loop, char *to, size_t bytes, int flags);
+
+/* Empty the error queue, which poll takes for an error. */
+void
+rr_drop_stamps(struct rr_loop *loop);
+
+/* Split the round trip that has ended at `now`; -1: there are no stamps here. */
+int
+rr_decompose(struct rr_loop *loop);
 
 /* ---- the kinds ---- */
 

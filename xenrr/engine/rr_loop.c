@@ -335,6 +335,8 @@ rr_open(const void *packed, size_t packed_bytes, uint64_t *counts)
     choose_step(loop);
     if (open_buffers(loop, fill) < 0)
         goto failed;
+    if (spec->decompose && rr_open_parts(loop) < 0)
+        goto failed;
     loop->starts = malloc((size_t) loop->window * sizeof *loop->starts);
     if (loop->starts == NULL)
         goto failed;
@@ -423,6 +425,7 @@ rr_close(struct rr_loop *loop)
         close(loop->connection);
     restore_timeout(loop->fd, &loop->receive_timeout);
     restore_timeout(loop->fd, &loop->send_timeout);
+    rr_close_parts(loop);
     /* Only this table's entry: its port must not stay taken until the thread is gone. */
     if (loop->own_table && loop->fd >= 0)
         close(loop->fd);

@@ -18,6 +18,8 @@
 #define RR_SLOW_ROUND_TRIP_NS 500000
 #define RR_TARGET_POLL 1024
 #define RR_SPIN_NS 50000
+#define RR_STAMPS_GRACE 8
+#define RR_STAMPS_GRACE_NS 200000000
 #define RR_MAX_SILENCES 10
 #define RR_MAX_STRAYS 64
 #define RR_IDLE_CONNECTION_NS 1000000000
@@ -31,7 +33,7 @@
 /* A checksum of the names of all fields below, in their order: an extension module that
  * was built before one of them changed has another. hot.py computes it, and a test says
  * what it has to be. */
-#define RR_LAYOUT 205290481
+#define RR_LAYOUT 571438407
 
 enum rr_kind {
     RR_ROUND_TRIPS = 0, /* LoopSpec */
@@ -90,6 +92,7 @@ struct rr_spec {
     int64_t pace_burst;
     int64_t plain_write;
     int64_t spin;
+    int64_t decompose;
     int64_t start_at_ns;
     /* Connections; the first port is never 0 where there is a range. */
     int64_t low_port;

@@ -68,6 +68,10 @@
 /* tcp(7): with this flag a receive drops the data and copies nothing; udp(7): it gives
  * the whole size of a datagram, so that there may be no buffer at all. */
 #define RR_DISCARD_FLAG MSG_TRUNC
+/* The kernel stamps packets: Documentation/networking/timestamping.rst. */
+#if defined(SO_TIMESTAMPING) && defined(MSG_ERRQUEUE)
+#define RR_HAVE_TIMESTAMPS 1
+#endif
 /* tcp(7): what TCP counts on a connection, as a struct tcp_info. */
 #define RR_HAVE_TCP_INFO 1
 #endif

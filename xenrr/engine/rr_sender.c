@@ -25,6 +25,8 @@
 enum step
 rr_sender_start(struct rr_loop *loop)
 {
+    if (loop->decompose != NULL && rr_start_parts(loop) < 0)
+        return rr_fail(loop, errno);
     return rr_start_clock(loop);
 }
 
@@ -36,6 +38,8 @@ complete(struct rr_loop *loop)
         loop->have = loop->spec.response_bytes;
         return rr_finish(loop, RR_TIME);
     }
+    if (loop->decompose != NULL && rr_decompose(loop) < 0)
+        return rr_fail(loop, errno);
     loop->have = 0;
     record(loop, loop->now - loop->starts[loop->head]);
     if (++loop->head == loop->window)
@@ -45,7 +49,8 @@ complete(struct rr_loop *loop)
     count_unit(loop);
     loop->silences = 0;
     loop->last_heard = loop->now;
-    loop->now_fresh = 1;
+    /* To split a round trip took a while. */
+    loop->now_fresh = loop->decompose == NULL;
     if (loop->tally.transactions == loop->spec.transactions)
         return rr_finish(loop, RR_COUNT);
     return tick_if_due(loop);
@@ -125,7 +130,9 @@ receive_response(struct rr_loop *loop, int flags)
 
     if (!loop->spec.datagram)
         want = least(want, loop->spec.response_bytes - loop->have);
-    if (flags == 0)
+    if (loop->decompose != NULL)
+        got = rr_get_stamped(loop, loop->in.at, (size_t) want, flags);
+    else if (flags == 0)
         got = get_message(loop, loop->in.at, (size_t) want, loop->spec.spin != 0);
     else
         got = recv(loop->fd, loop->in.at, (size_t) want, flags);
@@ -287,6 +294,8 @@ rr_sender_step(struct rr_loop *loop)
         return rr_pause(loop);
     if (loop->send_left > 0 || (loop->tally.in_flight < loop->window && allowed > 0)) {
         step = send_request(loop);
+        if (step == BLOCKED && loop->decompose != NULL)
+            rr_drop_stamps(loop);
         if (step == BLOCKED)
             step =
                 rr_wait_for_room(loop, loop->tally.in_flight > (loop->send_left > 0));

@@ -24,6 +24,8 @@ def test_numbers_in_c_are_those_in_python():
         "SLOW_ROUND_TRIP_NS": base.SLOW_ROUND_TRIP_NS,
         "TARGET_POLL": base.TARGET_POLL,
         "SPIN_NS": base.SPIN_NS,
+        "STAMPS_GRACE": base.STAMPS_GRACE,
+        "STAMPS_GRACE_NS": base.STAMPS_GRACE_NS,
         "MAX_SILENCES": LoopSpec.MAX_SILENCES,
         "MAX_STRAYS": pure_common.MAX_STRAYS,
         "IDLE_CONNECTION_NS": ConnectSpec.IDLE_CONNECTION_NS,
