@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         RemoteProtocolError,
         ResultFormatError,
         SpecError,
+        TimestampsUnavailable,
         XenrrError,
     )
     from xenrr.results.record import (
@@ -52,6 +53,7 @@ __all__ = [
     "SpecError",
     "TargetTally",
     "TestSpec",
+    "TimestampsUnavailable",
     "XenrrError",
     "__version__",
     "connect",

@@ -17,6 +17,7 @@ __all__ = [
     "RemoteProtocolError",
     "ResultFormatError",
     "SpecError",
+    "TimestampsUnavailable",
     "XenrrError",
 ]
 
@@ -70,6 +71,12 @@ class EngineUnavailable(XenrrError):
     """An engine was asked for by name and does not load here."""
 
     code = "engine-unavailable"
+
+
+class TimestampsUnavailable(XenrrError):
+    """A test was to be decomposed where the kernel gives no time stamps of its packets."""
+
+    code = "timestamps-unavailable"
 
 
 class LabError(XenrrError):

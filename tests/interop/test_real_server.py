@@ -92,6 +92,18 @@ def test_every_test(netserver, engine, host, test):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("test", ["TCP_RR", "UDP_RR"])
+def test_round_trips_are_split_whoever_answers(netserver, engine, test):
+    run = measured(netserver, "127.0.0.1", test, "-l", "0.5", "--engine", engine,
+                   "--decompose")
+    check(run)
+    assert 0 <= run.undecomposed < run.transactions
+    whole_ns = sum(part.sum_ns for part in run.distributions.values())
+    assert whole_ns == run.latency_ns.sum_ns if not run.undecomposed else (
+        whole_ns < run.latency_ns.sum_ns)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("protocol", "direction", "connecting"), [
     ("tcp", "rr", False), ("tcp", "send", False), ("tcp", "receive", False),
     ("tcp", "none", True), ("tcp", "rr", True), ("udp", "rr", False), ("udp", "send", False),

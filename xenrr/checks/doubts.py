@@ -30,6 +30,8 @@ CLOCK_SHARE = 0.05
 # How far the ends may be apart in how long a test was: as a share of it, and in s, because a
 # target begins when it hears of it and ends when it hears of that.
 CLOCKS_SHARE, CLOCKS_S = 0.01, 0.25
+# Round trips of a decomposed test that are in none of its parts.
+UNDECOMPOSED = 0.01
 # Half of the interval over repeats, as a share of the mean.
 CONVERGED = 0.05
 # A target may have answered what its sender no longer counts, but never less than it counts.
@@ -206,6 +208,15 @@ def check_steadiness(run: Run) -> Iterator[Doubt]:
                              "course of the run")
 
 
+def check_parts(run: Run) -> Iterator[Doubt]:
+    """Many round trips of a decomposed test could not be split."""
+    missing = run.undecomposed
+    if missing > UNDECOMPOSED * run.transactions:
+        yield Doubt("undecomposed", f"{missing} of {run.transactions} round trips could not "
+                                    "be split into their parts: a time stamp was missing, or "
+                                    "the time of day was set")
+
+
 def check_percentiles(run: Run, percents: Iterable[float]) -> Iterator[Doubt]:
     """Too few samples lie above a percentile to know it."""
     total = run.latency_ns.total
@@ -260,8 +271,9 @@ def _number(text: str) -> float:
 
 CHECKS = (check_error, check_stopped, check_length, check_samples, check_target_count,
           check_loss, check_steal, check_throttling, check_self_connection,
-          check_shared_cpu, check_clock, check_clocks, check_load, check_steadiness)
+          check_shared_cpu, check_clock, check_clocks, check_load, check_steadiness,
+          check_parts)
 REPEAT_CHECKS = (check_convergence, check_outliers, check_drift)
 CODES = ("broken", "stopped", "short", "samples", "counts", "loss", "steal", "throttled",
          "self-connection", "shared-cpu", "clock", "clocks", "busy", "warm-up", "trend",
-         "few-samples", "not-converged", "outlier", "drift")
+         "undecomposed", "few-samples", "not-converged", "outlier", "drift")

@@ -58,6 +58,9 @@ class RunCommand:
         parser.add_argument("--spin", action="store_true",
                             help="round trips: poll for a moment before blocking; the target "
                                  "has an option of the same name")
+        parser.add_argument("--decompose", action="store_true",
+                            help="round trips: split each one into send path, network and "
+                                 "wake-up by the kernel's time stamps (Linux)")
         parser.add_argument("--busy-poll", type=_of(parse_count, "--busy-poll"), default=-1,
                             metavar="USEC", help="SO_BUSY_POLL of the data socket")
         repeats = parser.add_mutually_exclusive_group()
@@ -154,7 +157,7 @@ def _spec(args: Namespace) -> TestSpec:
     return TestSpec(args.test, request_bytes=request_bytes, response_bytes=response_bytes,
                     duration_s=args.duration, transactions=args.transactions,
                     burst=args.burst, spin=args.spin, busy_poll_us=args.busy_poll,
-                    interim_s=INTERIM_S)
+                    decompose=args.decompose, interim_s=INTERIM_S)
 
 
 def _rule(args: Namespace) -> Callable[[list[float]], bool]:

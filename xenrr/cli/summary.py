@@ -20,6 +20,7 @@ from xenrr.cli.drawing import (
     fit,
     percent_texts,
 )
+from xenrr.cli.parts import part_rows, parts_of
 from xenrr.cli.screen import Screen
 from xenrr.results.record import Run, TestSpec
 from xenrr.stats.histogram import Histogram
@@ -86,6 +87,10 @@ class Group:
         plain: dict[str, object] = {
             "test": self.name, "repeats": len(self.runs), "unit": self.unit,
             "doubts": [asdict(doubt) for doubt in self.doubts()]}
+        parts = parts_of(self.runs)
+        if parts:
+            plain["parts"] = {part.name: part.to_plain() for part in parts}
+            plain["undecomposed"] = sum(run.undecomposed for run in self.runs)
         if results:
             plain["result"] = _plain(mean_interval(results))
         if histograms:
@@ -115,6 +120,7 @@ def spec_text(spec: TestSpec) -> str:
         text += f" {spec.request_bytes}/{spec.response_bytes}"
     text += f", burst {spec.burst}" if spec.burst else ""
     text += ", spinning" if spec.spin else ""
+    text += ", decomposed" if spec.decompose else ""
     return text + (f", busy poll {spec.busy_poll_us} µs" if spec.busy_poll_us >= 0 else "")
 
 
@@ -174,6 +180,8 @@ def show_group(screen: Screen, group: Group) -> None:
         show_run(screen, group.runs[0])
     else:
         _show_repeats(screen, group, results, histograms)
+    for row in part_rows(group.runs, screen.unicode):
+        screen.result(f"  {row}")
     show_conditions(screen, group)
     show_doubts(screen, group.doubts())
 

@@ -33,8 +33,8 @@ PROGRAM = "netperf"
 TABLE, CSV, KEYVAL, HUMAN = "table", "csv", "keyval", "human"
 FORMS = {"o": CSV, "O": HUMAN, "k": KEYVAL}
 
-LONG = {"busy-poll": VALUE, "engine": VALUE, "json": FLAG, "percentiles": NUMBER_IF_NEXT,
-        "spin": FLAG, "version": FLAG}
+LONG = {"busy-poll": VALUE, "decompose": FLAG, "engine": VALUE, "json": FLAG,
+        "percentiles": NUMBER_IF_NEXT, "spin": FLAG, "version": FLAG}
 
 # Which parser netperf gives the test options to; other tests have none.
 CLASSIC_TESTS = ("TCP_CC", "TCP_SENDFILE", "TCP_MSS")
@@ -123,6 +123,7 @@ class ClientOptions:
         self.copy_avoidance = False
         self.plain_write = False
         self.spin = False
+        self.decompose = False
         self.busy_poll_us = -1
         self.fast_open = False
         self.defer_accept = False
@@ -208,7 +209,7 @@ class ClientOptions:
             remote_data_port=remote_port, data_host=self.data_host,
             data_local_host=self.data_source, data_family=self.data_family,
             wait_s=self.wait_s, interim_s=0.0 if self.json else self.interim_s,
-            loss_timeout_s=self.loss_timeout_s)
+            loss_timeout_s=self.loss_timeout_s, decompose=self.decompose)
 
 
 def parse_client(args: Sequence[str]) -> ClientOptions:
@@ -275,6 +276,8 @@ def _take_long(options: ClientOptions, name: str, value: str) -> None:
         options.json = True
     elif name == "spin":
         options.spin = True
+    elif name == "decompose":
+        options.decompose = True
     elif name == "busy-poll":
         options.busy_poll_us = parse_busy_poll(value)
     elif name == "engine":

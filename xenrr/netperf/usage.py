@@ -50,6 +50,7 @@ Global options:
 
 xenrr's own, anywhere on the line:
     --busy-poll usec  SO_BUSY_POLL of the data socket
+    --decompose       Round trips: time their parts; --json has them
     --engine name     hot (C), pure (Python) or auto
     --json            Nothing but the full record of each run, one JSON document a line
     --percentiles [p,p,...]  Exact percentiles in microseconds after the results

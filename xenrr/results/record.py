@@ -585,6 +585,12 @@ class Run:
         rate = self.rate_tps
         return (1 + self.spec.burst) * 1e6 / rate if rate else 0.0
 
+    @property
+    def undecomposed(self) -> int:
+        """Transactions of a decomposed test that are in none of the parts' histograms."""
+        parts = self.distributions.get("network_ns")
+        return self.transactions - parts.total if self.spec.decompose and parts else 0
+
     def service_demand_us(self, end: str, *, with_steal: bool = True) -> float:
         """CPU time that one transaction, or one KB (1024 bytes) one way, cost an end.
 

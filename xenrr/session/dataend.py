@@ -29,7 +29,7 @@ from xenrr.engine.base import (
     Tally,
 )
 from xenrr.engine.tcp_facts import mss_of, tcp_info_of
-from xenrr.errors import RemoteProtocolError, SpecError
+from xenrr.errors import RemoteProtocolError, SpecError, TimestampsUnavailable
 from xenrr.results.record import RECEIVE, ROUND_TRIPS, SECOND_NS, SEND, SocketFacts, TestSpec
 from xenrr.session.dataoptions import apply_options, sender_options
 from xenrr.session.requests import Agreement, SenderEnd, shape_of
@@ -86,6 +86,8 @@ class DataEnd:
         kind = socket.SOCK_DGRAM if spec.is_datagram else socket.SOCK_STREAM
         self.sock = socket.socket(family, kind)
         try:
+            if spec.decompose:
+                _prepare_stamps(self.sock)
             self._applied = apply_options(self.sock, sender_options(spec))
             self._bind(family, kind)
             self._buffers = buffer_sizes(self.sock)
@@ -202,7 +204,8 @@ class DataEnd:
                 transactions=spec.transactions or 0, burst=spec.burst, interim_ns=interim_ns,
                 loss_timeout_ns=(int(spec.loss_timeout_s * SECOND_NS)
                                  if spec.is_datagram else 0),
-                buffers=end.buffers, pace=pace, plain_write=spec.plain_write, spin=spec.spin)
+                buffers=end.buffers, pace=pace, plain_write=spec.plain_write, spin=spec.spin,
+                decompose=spec.decompose)
         if self.shape is Shape.CONNECTIONS:
             assert self._address is not None
             source = spec.data_local_host
@@ -360,6 +363,17 @@ class DataEnd:
             Rings(local.send_width, local.receive_width, local.send_alignment,
                   local.receive_alignment, local.send_offset, local.receive_offset),
             datagram=spec.is_datagram, sizes=sizes, socket_buffers=self._buffers)
+
+
+def _prepare_stamps(sock: socket.socket) -> None:
+    from xenrr.engine.stamps import prepare_stamps  # rarely asked for
+
+    try:
+        prepare_stamps(sock)
+    except OSError as exc:
+        raise TimestampsUnavailable(
+            "decompose needs Linux: this system takes no time stamps of the packets of a "
+            "socket (SO_TIMESTAMPING)") from exc
 
 
 def _until_now_ns(tally: Tally) -> int:

@@ -23,7 +23,13 @@ from xenrr.cpu.usage import CpuUsage
 from xenrr.engine.base import Ended, Engine, LoopSpec, Tally
 from xenrr.engine.load import load_engine
 from xenrr.engine.tcp_facts import mss_of
-from xenrr.errors import ConnectionLost, PeerRefused, RemoteProtocolError, SpecError
+from xenrr.errors import (
+    ConnectionLost,
+    PeerRefused,
+    RemoteProtocolError,
+    SpecError,
+    TimestampsUnavailable,
+)
 from xenrr.results.record import (
     NOTHING,
     RECEIVE,
@@ -250,6 +256,7 @@ class Sender:
             OSError: The data connection could not be set up.
             SpecError: The data host does not resolve, would be the sender itself, or the
                 test does not go with this peer.
+            TimestampsUnavailable: It was to be decomposed, and nothing can be.
         """
         if spec.no_control != (self._control is None):
             raise SpecError("a test with no_control needs a sender without a control "
@@ -275,6 +282,8 @@ class Sender:
             facts, tcp_info = end.facts(tally)
             finish = end.finish(tally, classic=deal.classic, stopped=self._was_stopped)
             conditions.end()
+        if spec.decompose:
+            self._need_stamps(tally)
         error = phase.error or _what_went_wrong(tally, spec, end.shape) or finish.error
         if error and not (tally.transactions or _moved(tally, end.shape)):
             raise ConnectionLost(f"{error}; " + (
@@ -307,6 +316,23 @@ class Sender:
 
     def _was_stopped(self) -> bool:
         return self._stop_asked
+
+    def _need_stamps(self, tally: Tally) -> None:
+        """Refuse a run of which nothing could be decomposed; the session ends with it."""
+        if any(part.max_ns for part in tally.distributions.values()):
+            return
+        refused = tally.ended is Ended.ERROR and tally.errno == errno.EOPNOTSUPP
+        if not refused and not tally.transactions:
+            return
+        if self._control is not None:
+            self._control.sock.close()
+        if not tally.transactions:
+            raise TimestampsUnavailable("decompose: this kernel does not stamp what a socket "
+                                        "sends (Linux 4.14 and later do)")
+        raise TimestampsUnavailable(
+            f"decompose: the kernel took no time stamps of the packets of "
+            f"{tally.transactions} round trips; the driver of the network interface has to "
+            "take part when it sends (ethtool -T tells whether: software-transmit)")
 
     def _controlled(self) -> ControlConnection:
         if self._control is None:
@@ -462,7 +488,8 @@ def _run_of(
         late=tally.late, malformed=tally.malformed, drained=finish.drained,
         bytes_sent=tally.bytes_sent, bytes_received=tally.bytes_received,
         send_calls=tally.send_calls, recv_calls=tally.recv_calls,
-        failed_sends=tally.failed_sends, latency_ns=tally.latency_ns, local=local,
+        failed_sends=tally.failed_sends, latency_ns=tally.latency_ns,
+        distributions=tally.distributions, local=local,
         remote=replace(remote, congestion=told.congestion,
                        retransmissions=told.retransmissions),
         target_tally=told.tally, remote_cpu=told.cpu,

@@ -13,6 +13,7 @@ import pytest
 from peers import clean_environment, running_xenrr_server
 
 from xenrr import cli
+from xenrr.engine import stamps
 from xenrr.results.store import RecordWriter, read_file
 from xenrr.session import dataoptions
 
@@ -57,6 +58,28 @@ def test_a_spinning_run_says_so(xenrr, monkeypatch):
     assert code == 0
     assert "spinning, busy poll 7 µs" in out + err
     assert err.count("does not let us busy-poll") == 1
+
+
+def test_a_decomposed_run_says_where_the_time_went(xenrr, tmp_path, monkeypatch):
+    path = str(tmp_path / "parts.xrr")
+    assert xenrr("run", "127.0.0.1", "-l", "0.2", "--decompose", "--save", path)[0] == 0
+    assert xenrr("run", "127.0.0.1", "-l", "0.2", "--decompose", "--save", path)[0] == 0
+    code, out, _ = xenrr("show", path)
+    assert code == 0
+    assert "TCP_RR 1/1, decomposed" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["part", "p50", "p99", "mean", "share"] in rows
+    shares = [float(row[-2]) for row in rows if row[:1] in (["send"], ["network"], ["wake-up"])]
+    assert len(shares) == 3
+    assert sum(shares) == pytest.approx(100, abs=0.2)
+    (summary,) = json.loads(xenrr("show", path, "--json")[1])["summary"]
+    assert list(summary["parts"]) == ["send_path_ns", "network_ns", "wakeup_ns"]
+    assert sum(part["share"] for part in summary["parts"].values()) == pytest.approx(1)
+    assert summary["undecomposed"] >= 0
+    monkeypatch.setattr(stamps, "SO_TIMESTAMPING", 9999)
+    code, out, err = xenrr("run", "127.0.0.1", "-l", "0.2", "--decompose")
+    assert (code, out) == (1, "")
+    assert "decompose needs Linux" in err
 
 
 def test_repeats_are_saved_shown_and_compared(xenrr, tmp_path):
@@ -122,6 +145,7 @@ def test_until_goes_on_until_the_mean_is_known(xenrr):
     (("run", "127.0.0.1", "--repeat", "0"), 2, "--repeat"),
     (("run", "127.0.0.1", "-t", "TCP_CRR", "--spin"), 2, "round trips on one connection"),
     (("run", "127.0.0.1", "--busy-poll", "1g"), 2, "busy_poll_us"),
+    (("run", "127.0.0.1", "--decompose", "-b", "1"), 2, "one request at a time"),
     (("run", "127.0.0.1", "--until", "0%"), 2, "--until"),
     (("run", "127.0.0.1", "--until", "2%", "--repeat", "3"), 2, "not allowed with"),
     (("run", "no-such-host.invalid"), 1, "no-such-host.invalid port"),
