@@ -67,8 +67,17 @@ done:
     return result;
 }
 
+static PyObject *
+hot_pollers(PyObject *module, PyObject *none)
+{
+    (void) module;
+    (void) none;
+    return PyLong_FromLong(rr_pollers());
+}
+
 static PyMethodDef hot_methods[] = {
     {"run", hot_run, METH_O, "run(spec: bytes) -> tuple[bytes, bytes, bytes]"},
+    {"pollers", hot_pollers, METH_NOARGS, "pollers() -> int"},
     {NULL, NULL, 0, NULL},
 };
 

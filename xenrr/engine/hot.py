@@ -17,9 +17,9 @@ import struct
 import sys
 import threading
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from socket import socket
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from xenrr.engine.base import (
     AnySpec,
@@ -34,6 +34,9 @@ from xenrr.engine.base import (
 from xenrr.errors import LocalProtocolError
 from xenrr.stats.histogram import Histogram, PackedHistogram
 
+if TYPE_CHECKING:
+    from xenrr.engine.flows import FlowsSpec, FlowsTally
+
 __all__ = ["LAYOUT", "SPEC", "SPEC_FIELDS", "TALLY", "TALLY_FIELDS", "HotEngine", "HotLibrary",
            "is_current", "pack_address", "pack_spec", "unpack_blocks", "unpack_histogram",
            "unpack_tally"]
@@ -46,8 +49,9 @@ SPEC_FIELDS = (
     "send_alignment", "receive_alignment", "send_offset", "receive_offset", "pace_ns",
     "pace_burst", "plain_write", "spin", "decompose", "start_at_ns", "low_port",
     "high_port", "first_port", "close_first", "retry_connect", "sends", "block_bytes",
-    "limit_bytes", "discard", "file_fd", "file_bytes", "short_ends", "destination_bytes",
-    "source_bytes", "peer_bytes", "options", "fill_bytes")
+    "limit_bytes", "discard", "file_fd", "file_bytes", "short_ends", "poller",
+    "interval_bits", "poisson", "seed", "destination_bytes", "source_bytes", "peer_bytes",
+    "options", "fill_bytes", "flows")
 SPEC = struct.Struct(f"={len(SPEC_FIELDS)}q")
 TALLY_FIELDS = (*(item.name for item in dataclasses.fields(Tally)
                   if item.name not in ("latency_ns", "distributions")),
@@ -57,7 +61,7 @@ TALLY = struct.Struct(f"={len(TALLY_FIELDS)}q")
 # max_ns, sum_ns, clamped.
 BLOCK_FIELDS = ("kind", "bytes", "name")
 BLOCK = struct.Struct("=2q32s")
-DISTRIBUTION = 1
+DISTRIBUTION = 1    # the others are of many flows: hot_flows.py
 HISTOGRAM_HEAD = struct.Struct("=4q")
 # RR_LAYOUT in rr_loop.h: it changes when a field comes, goes, or moves.
 LAYOUT = binascii.crc32(
@@ -92,6 +96,9 @@ class HotLibrary(Protocol):
             OSError: There is no memory for the state of the loop, or the spec is none
                 (EINVAL).
         """
+
+    def pollers(self) -> int:
+        """A bit for every one of ``units.POLLERS`` that works here."""
 
 
 def is_current(module: object) -> bool:
@@ -133,6 +140,28 @@ class HotEngine:
         return unpack_tally(*self._library.run(pack_spec(
             spec, -1 if sock is None else sock.fileno(), stop_fd, report_fd)))
 
+    # Many flows are imported when somebody has them: few tests do.
+
+    def pollers(self) -> Sequence[str]:
+        """Those that work here, the fastest first; see ``flows.FlowsEngine``."""
+        from xenrr.engine import hot_flows
+
+        return hot_flows.pollers(self._library)
+
+    def run_flows(
+        self, socks: Sequence[socket], spec: FlowsSpec, stop_fd: int = -1, report_fd: int = -1
+    ) -> FlowsTally:
+        """Run a sender of many flows; see ``flows.FlowsEngine``."""
+        from xenrr.engine import hot_flows
+
+        return hot_flows.run_flows(self._library, socks, spec, stop_fd, report_fd)
+
+    def serve_flows(self, join_fd: int, leave_fd: int, poller: str = "auto") -> str:
+        """Be a pool; see ``flows.FlowsEngine``."""
+        from xenrr.engine import hot_flows
+
+        return hot_flows.serve_flows(self._library, join_fd, leave_fd, poller)
+
 
 def unpack_tally(packed: bytes, counts: bytes, blocks: bytes) -> Tally:
     """What a library's ``run`` gave, as everybody knows it."""
@@ -162,12 +191,14 @@ def unpack_histogram(contents: bytes) -> PackedHistogram:
                            *HISTOGRAM_HEAD.unpack_from(contents))
 
 
-def pack_spec(spec: AnySpec, fd: int, stop_fd: int, report_fd: int) -> bytes:
+def pack_spec(spec: AnySpec, fd: int, stop_fd: int, report_fd: int,
+              more: Mapping[str, int] | None = None) -> bytes:
     """A spec as the C loop takes it.
 
     Args:
         spec: What to do.
         fd, stop_fd, report_fd: Descriptors, -1 for none.
+        more: Fields with values that are not in the spec.
 
     Raises:
         LocalProtocolError: An address is not numeric, or the addresses of a sender are of
@@ -188,6 +219,7 @@ def pack_spec(spec: AnySpec, fd: int, stop_fd: int, report_fd: int) -> bytes:
     if isinstance(spec, ConnectSpec):
         _add_connections(spec, values, tail)
     tail.append(spec.buffers.fill)
+    values.update(more or {})
     return SPEC.pack(*(values.get(name, 0) for name in SPEC_FIELDS)) + b"".join(tail)
 
 

@@ -533,7 +533,6 @@ class RoundTripTarget(_Ends, Phase):
             if not self.started_ns:
                 self.started_ns = monotonic_ns()
                 self.brake.start(self.started_ns)
-            return None     # it ends between two transactions, if that can be
         return self.poll_stop()
 
     def send_response(self) -> Ended | None:
@@ -553,8 +552,7 @@ class RoundTripTarget(_Ends, Phase):
             return None
         self.transactions += 1
         self.brake.left -= 1
-        return (Ended.COUNT if self.transactions == self.spec.transactions
-                else self.poll_stop())
+        return Ended.COUNT if self.transactions == self.spec.transactions else None
 
     def poll_stop(self) -> Ended | None:
         if self.poll_countdown > 0:
@@ -578,8 +576,3 @@ class RoundTripTarget(_Ends, Phase):
 
     def failed(self, exc: OSError) -> tuple[Ended, int]:
         return how_it_failed(exc, self.spec.datagram)
-
-    def finish(self) -> Histogram:
-        if not self.spec.datagram:
-            self.leftover_bytes = self.have
-        return super().finish()

@@ -142,12 +142,15 @@ rr_blocks(struct rr_loop *loop, size_t *bytes)
     size_t at;
     int i;
 
-    if (blocks->used == 0)
+    if (blocks->used == 0) {
+        if (loop->many != NULL)
+            rr_put_flows(loop);
         for (i = 0; i < loop->beside_count; i++) {
             at = rr_begin_block(blocks, RR_DISTRIBUTION, loop->beside[i].name);
             rr_put_histogram(blocks, &loop->beside[i].histogram);
             rr_end_block(blocks, at);
         }
+    }
     *bytes = blocks->used;
     if (blocks->no_memory) {
         errno = ENOMEM;

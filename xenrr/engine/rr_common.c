@@ -219,9 +219,7 @@ rr_finish(struct rr_loop *loop, enum rr_ended ended)
         if (loop->next_interim != INT64_MAX && loop->now > loop->interim_ns)
             report_interim(loop);
     }
-    if (!spec->datagram
-        && (spec->kind == RR_ROUND_TRIPS
-            || (spec->kind == RR_CONNECTIONS && spec->role == RR_SENDER)))
+    if (spec->kind != RR_STREAM && spec->role == RR_SENDER && !spec->datagram)
         tally->leftover_bytes = loop->have;
     if (spec->kind == RR_CONNECTIONS && spec->role == RR_SENDER
         && loop->stage >= REQUEST)
@@ -301,6 +299,8 @@ plan_tick(struct rr_loop *loop)
     loop->tick_samples += done;
     loop->next_tick = loop->now + step;
     loop->due = least(loop->next_tick, least(loop->deadline, loop->next_interim));
+    if (spec->kind == RR_FLOWS)
+        return 0;
     if (spec->kind != RR_CONNECTIONS)
         return rr_set_timeout(loop->fd, loop->timeout, timeout_ns);
     loop->wait_ns = timeout_ns;
@@ -465,8 +465,8 @@ rr_pause(struct rr_loop *loop)
 
 /* ---- the sieve ---- */
 
-static int
-same_port(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+int
+rr_same_port(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 {
     struct sockaddr_in first, second;
 
@@ -543,7 +543,7 @@ rr_sift(struct rr_loop *loop, ssize_t *got, int *error)
     }
     if (*got >= 0
         && !(rr_same_host(&from, &loop->peer.name)
-             && same_port(&from, &loop->peer.name)))
+             && rr_same_port(&from, &loop->peer.name)))
         return GO;
     return READABLE;
 }

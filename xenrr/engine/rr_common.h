@@ -193,6 +193,7 @@ struct rr_loop {
     int64_t file_at;
 
     struct decompose *decompose; /* NULL: round trips are not split */
+    struct many *many; /* many flows; rr_many.h */
 
     int beside_count;
     struct beside beside[MAX_BESIDE];
@@ -445,6 +446,9 @@ enum step
 rr_sift(struct rr_loop *loop, ssize_t *got, int *error);
 
 int
+rr_same_port(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
+
+int
 rr_same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
 
 /* ---- the parts of round trips; rr_decompose.c ---- */
@@ -503,5 +507,26 @@ enum step
 rr_stream_out_step(struct rr_loop *loop);
 enum step
 rr_stream_in_step(struct rr_loop *loop);
+/* Many flows: fds are their descriptors. */
+int
+rr_open_flows(struct rr_loop *loop, const char *fds);
+int
+rr_open_pool(struct rr_loop *loop);
+enum step
+rr_flows_start(struct rr_loop *loop);
+enum step
+rr_flows_step(struct rr_loop *loop);
+enum step
+rr_pool_start(struct rr_loop *loop);
+enum step
+rr_pool_step(struct rr_loop *loop);
+/* Let go of all connections and add up what they did. */
+void
+rr_settle_flows(struct rr_loop *loop);
+/* Blocks: the poller, and each flow. */
+void
+rr_put_flows(struct rr_loop *loop);
+void
+rr_close_many(struct rr_loop *loop);
 
 #endif

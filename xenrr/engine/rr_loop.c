@@ -182,7 +182,14 @@ plausible(const struct rr_spec *spec)
     for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         if (sizes[i] < 0 || sizes[i] > INT32_MAX)
             return 0;
-    return spec->kind >= RR_ROUND_TRIPS && spec->kind <= RR_STREAM && spec->options >= 0
+    if (spec->kind == RR_FLOWS
+        && (spec->role != RR_SENDER || spec->flows < 1 || spec->flows > RR_MAX_FLOWS
+            || spec->flows * (spec->burst + 1) > RR_MAX_IN_FLIGHT
+            || spec->request_bytes < 1 || spec->request_bytes > RR_CHUNK_BYTES
+            || spec->response_bytes < 1 || spec->response_bytes > RR_CHUNK_BYTES))
+        return 0;
+    return spec->kind >= RR_ROUND_TRIPS && spec->kind <= RR_POOL
+           && (spec->kind == RR_FLOWS || spec->flows == 0) && spec->options >= 0
            && spec->options <= RR_MAX_OPTIONS
            && (spec->kind != RR_STREAM || spec->block_bytes > 0)
            && (spec->pace_burst == 0) == (spec->pace_ns == 0);
@@ -239,6 +246,9 @@ open_buffers(struct rr_loop *loop, const char *fill)
                       : open_in(loop, spec->block_bytes);
     /* One byte more than a datagram may have shows one that is too long. */
     in_limit = least(in_bytes + (spec->datagram ? 1 : 0), RR_CHUNK_BYTES);
+    /* Many responses may come at once. */
+    if (spec->kind == RR_FLOWS && in_limit < RR_TAKE_BYTES)
+        in_limit = RR_TAKE_BYTES;
     out_limit = least(out_bytes, RR_CHUNK_BYTES);
     loop->small = in_bytes <= in_limit && out_bytes <= out_limit;
     if (in_bytes > in_limit)
@@ -269,6 +279,12 @@ choose_step(struct rr_loop *loop)
         }
         loop->step = spec->sends ? rr_stream_out_step : rr_stream_in_step;
         break;
+    case RR_FLOWS:
+        loop->step = rr_flows_step;
+        break;
+    case RR_POOL:
+        loop->step = rr_pool_step;
+        break;
     default:
         loop->step = spec->role == RR_SENDER ? rr_sender_step : rr_target_step;
     }
@@ -284,6 +300,10 @@ start(struct rr_loop *loop)
         return sender ? rr_connector_start(loop) : rr_acceptor_start(loop);
     case RR_STREAM:
         return rr_stream_start(loop);
+    case RR_FLOWS:
+        return rr_flows_start(loop);
+    case RR_POOL:
+        return rr_pool_start(loop);
     default:
         return sender ? rr_sender_start(loop) : rr_target_start(loop);
     }
@@ -295,7 +315,7 @@ rr_open(const void *packed, size_t packed_bytes, uint64_t *counts)
     struct rr_loop *loop = calloc(1, sizeof *loop);
     struct rr_spec *spec;
     struct tail tail = {packed, packed_bytes, 0};
-    const char *fixed, *fill;
+    const char *fixed, *fill, *fds;
 
     if (loop == NULL)
         return NULL;
@@ -319,11 +339,13 @@ rr_open(const void *packed, size_t packed_bytes, uint64_t *counts)
     take_address(&tail, &loop->peer, spec->peer_bytes);
     take_options(loop, &tail);
     fill = take(&tail, spec->fill_bytes);
+    fds = take(&tail, spec->flows * (int64_t) sizeof(int64_t));
     if (tail.broken || tail.left > 0)
         goto failed;
 
     loop->counts = counts;
-    loop->fd = (int) spec->fd;
+    /* A pool's is no socket. */
+    loop->fd = spec->kind == RR_POOL ? -1 : (int) spec->fd;
     loop->receive_timeout.name = SO_RCVTIMEO;
     loop->send_timeout.name = SO_SNDTIMEO;
     loop->window = spec->role == RR_SENDER ? spec->burst + 1 : 1;
@@ -333,6 +355,11 @@ rr_open(const void *packed, size_t packed_bytes, uint64_t *counts)
     loop->quiet_mark = -1;
     loop->poll_every = loop->poll_countdown = RR_TARGET_POLL;
     choose_step(loop);
+    if (spec->kind == RR_POOL) {
+        if (rr_open_pool(loop) < 0)
+            goto failed;
+        return loop;
+    }
     if (open_buffers(loop, fill) < 0)
         goto failed;
     if (spec->decompose && rr_open_parts(loop) < 0)
@@ -345,6 +372,8 @@ rr_open(const void *packed, size_t packed_bytes, uint64_t *counts)
         if (loop->snapshot == NULL)
             goto failed;
     }
+    if (spec->kind == RR_FLOWS && rr_open_flows(loop, fds) < 0)
+        goto failed;
     return loop;
 failed:
     rr_close(loop);
@@ -410,6 +439,8 @@ rr_run(struct rr_loop *loop, struct rr_tally *tally)
         drop_pipe_signal(&pipe_signal, &old);
     if (step == INTERRUPTED)
         return RR_INTERRUPTED;
+    if (loop->spec.kind == RR_FLOWS)
+        rr_settle_flows(loop);
     *tally = loop->tally;
     return RR_DONE;
 }
@@ -421,6 +452,7 @@ rr_close(struct rr_loop *loop)
 
     if (loop == NULL)
         return;
+    rr_close_many(loop);
     if (loop->connection >= 0)
         close(loop->connection);
     restore_timeout(loop->fd, &loop->receive_timeout);

@@ -3,7 +3,7 @@
  * The contract is that of xenrr/engine/base.py, and so are the names. Both structs hold
  * nothing but 64-bit integers, so that they have the same layout under every compiler and
  * Python fills and reads them with the struct module. What has no fixed size follows the
- * spec, in the order of its last five fields.
+ * spec, in the order of its last six fields.
  */
 #ifndef RR_LOOP_H
 #define RR_LOOP_H
@@ -24,8 +24,11 @@
 #define RR_MAX_STRAYS 64
 #define RR_IDLE_CONNECTION_NS 1000000000
 #define RR_MAX_OPTIONS 32
+#define RR_MAX_FLOWS 65536
+#define RR_MAX_IN_FLIGHT 4194304
 #define RR_MAX_RING_BYTES INT64_C(2147483648)
 #define RR_CHUNK_BYTES 1048576
+#define RR_TAKE_BYTES 65536
 #define RR_SUB_BUCKET_BITS 11
 #define RR_HIGHEST_NS INT64_C(3600000000000)
 #define RR_COUNTS 33792
@@ -33,12 +36,22 @@
 /* A checksum of the names of all fields below, in their order: an extension module that
  * was built before one of them changed has another. hot.py computes it, and a test says
  * what it has to be. */
-#define RR_LAYOUT 571438407
+#define RR_LAYOUT 2141568291
 
 enum rr_kind {
     RR_ROUND_TRIPS = 0, /* LoopSpec */
     RR_CONNECTIONS = 1, /* ConnectSpec */
-    RR_STREAM = 2 /* StreamSpec */
+    RR_STREAM = 2, /* StreamSpec */
+    RR_FLOWS = 3, /* FlowsSpec */
+    RR_POOL = 4 /* FlowsEngine.serve_flows */
+};
+
+/* Places in units.POLLERS. */
+enum rr_poller {
+    RR_AUTO = 0,
+    RR_IO_URING = 1,
+    RR_EPOLL = 2,
+    RR_POLL = 3
 };
 
 enum rr_role {
@@ -108,13 +121,22 @@ struct rr_spec {
     int64_t file_fd;
     int64_t file_bytes;
     int64_t short_ends;
+    /* Many flows; the poller is chosen, not RR_AUTO. interval_bits are those of a double:
+     * the mean time between two requests of a flow in ns, 0 for the closed loop. */
+    int64_t poller;
+    int64_t interval_bits;
+    int64_t poisson;
+    int64_t seed;
     /* What follows: three socket addresses as the system wants them, a number of options
-     * (level, name and length as 64-bit integers, 16 bytes of value), the fill. */
+     * (level, name and length as 64-bit integers, 16 bytes of value), the fill, and the
+     * descriptors of many flows as 64-bit integers. A pool reads what joins from `fd` and
+     * says in `report_fd` what left. */
     int64_t destination_bytes;
     int64_t source_bytes;
     int64_t peer_bytes;
     int64_t options;
     int64_t fill_bytes;
+    int64_t flows;
 };
 
 /* hot.py unpacks it as TALLY. */
@@ -150,7 +172,12 @@ struct rr_tally {
 enum rr_block_kind {
     /* A histogram beside the main one, under its name: min_ns, max_ns, sum_ns, clamped,
      * then a pair of index and count for every step that holds something. */
-    RR_DISTRIBUTION = 1
+    RR_DISTRIBUTION = 1,
+    /* One of many flows, in their order: numbers named as in flows.Flow, then its
+     * histogram as above. */
+    RR_FLOW = 2,
+    /* The number of the poller that ran. */
+    RR_POLLER_RAN = 3
 };
 
 /* What a block begins with; `bytes` of contents follow, a multiple of 8. */
@@ -161,6 +188,10 @@ struct rr_block {
 };
 
 struct rr_loop;
+
+/* Bit n says that poller number n works here. Asks the kernel. */
+RR_EXPORT int
+rr_pollers(void);
 
 /* Make the state of one data phase. packed holds a struct rr_spec and what follows it, at
  * any address. counts is lent by the caller until rr_close and holds RR_COUNTS zeroes.

@@ -33,6 +33,7 @@
 #include <sys/socket.h>
 #if defined(__linux__)
 #include <sys/syscall.h>
+#include <linux/version.h>
 #endif
 
 /* Linux 5.9: closes a range, and gives the calling thread a table of its own for it. */
@@ -74,6 +75,32 @@
 #endif
 /* tcp(7): what TCP counts on a connection, as a struct tcp_info. */
 #define RR_HAVE_TCP_INFO 1
+#endif
+
+/* Ways to wait for many connections, and to take many datagrams at once. */
+#if defined(__linux__)
+#define RR_HAVE_EPOLL 1
+#define RR_HAVE_PPOLL 1
+#define RR_HAVE_MMSG 1
+#define RR_HAVE_TIMERSLACK 1
+/* Linux 5.11. */
+#if defined(SYS_epoll_pwait2)
+#define RR_HAVE_EPOLL_PWAIT2 1
+#endif
+/* What we use of it is complete in the headers of Linux 6.1; whether the kernel has it is
+ * found out when it runs. Both sides read and write the rings at the same time. */
+#if defined(SYS_io_uring_setup) && LINUX_VERSION_CODE >= KERNEL_VERSION(6, 1, 0)       \
+    && (defined(__GNUC__) || defined(__clang__))
+#define RR_HAVE_IO_URING 1
+#define RR_LOAD_ACQUIRE(from) __atomic_load_n((from), __ATOMIC_ACQUIRE)
+#define RR_STORE_RELEASE(to, value) __atomic_store_n((to), (value), __ATOMIC_RELEASE)
+#endif
+#else
+/* As in Linux, for one datagram at a time. */
+struct mmsghdr {
+    struct msghdr msg_hdr;
+    unsigned int msg_len;
+};
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)

@@ -32,9 +32,10 @@ from xenrr.stats.histogram import COUNTS_LENGTH
 __all__ = ["SharedLibrary", "build_shared", "cache_directory", "find_compiler", "load_shared",
            "object_path"]
 
-SOURCES = ("rr_platform.h", "rr_loop.h", "rr_common.h", "rr_blocks.c", "rr_common.c",
-           "rr_decompose.c", "rr_sender.c", "rr_target.c", "rr_connect.c", "rr_stream.c",
-           "rr_loop.c")
+SOURCES = ("rr_platform.h", "rr_loop.h", "rr_common.h", "rr_many.h", "rr_pool.h",
+           "rr_blocks.c", "rr_common.c", "rr_decompose.c", "rr_sender.c", "rr_target.c",
+           "rr_connect.c", "rr_stream.c", "rr_many.c", "rr_schedule.c", "rr_pool.c",
+           "rr_crowd.c", "rr_epoll.c", "rr_uring.c", "rr_loop.c")
 COMPILERS = ("cc", "gcc", "clang")
 BUILD_TIMEOUT_S = 60.0
 
@@ -65,9 +66,16 @@ class SharedLibrary:
         self._blocks = library.rr_blocks
         self._blocks.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_size_t)]
         self._blocks.restype = ctypes.c_void_p
+        self._pollers = library.rr_pollers
+        self._pollers.argtypes = []
+        self._pollers.restype = ctypes.c_int
         self._close = library.rr_close
         self._close.argtypes = [ctypes.c_void_p]
         self._close.restype = None
+
+    def pollers(self) -> int:
+        """See ``hot.HotLibrary``."""
+        return int(self._pollers())
 
     def run(self, spec: bytes) -> tuple[bytes, bytes, bytes]:
         """Run one data phase; see ``hot.HotLibrary``."""
@@ -217,7 +225,7 @@ def _command(compiler: list[str]) -> list[str]:
     command = [*compiler, "-std=c99", "-O2", "-shared", "-fPIC",
                *(name for name in SOURCES if name.endswith(".c"))]
     # glibc before 2.17 keeps clock_gettime in librt; later ones have an empty one.
-    return [*command, "-lrt"] if sys.platform.startswith("linux") else command
+    return [*command, "-lm", *(["-lrt"] if sys.platform.startswith("linux") else [])]
 
 
 def _compiler_identity(program: str) -> str:

@@ -34,7 +34,7 @@ class MachineFacts:
         host: Name of the physical machine it is on.
         domain: ``Dom0``, ``DomU``, or empty.
         address: Where it is reached.
-        launcher: ``local``, ``lab``, ``ssh`` or ``dask``.
+        launcher: ``local``, ``lab`` or ``ssh``.
         sender: ``xenrr`` or ``netperf``: what sends there.
     """
 

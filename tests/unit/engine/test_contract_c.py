@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from engines import Running, check_accounts, run_both, sender_spec, target_spec
 
-from xenrr.engine import base, hot, pure_common
+from xenrr.engine import base, flows, hot, hot_flows, pure_common
 from xenrr.engine.base import ConnectSpec, Ended, LoopSpec, Role, StreamSpec
 from xenrr.engine.load import load_engine
 from xenrr.engine.shared import load_shared
@@ -32,6 +32,9 @@ def test_numbers_in_c_are_those_in_python():
         "MAX_OPTIONS": ConnectSpec.MAX_OPTIONS,
         "MAX_RING_BYTES": base.MAX_RING_BYTES,
         "CHUNK_BYTES": pure_common.CHUNK_BYTES,
+        "TAKE_BYTES": 1 << 16,
+        "MAX_FLOWS": flows.MAX_FLOWS,
+        "MAX_IN_FLIGHT": flows.MAX_IN_FLIGHT,
         "SUB_BUCKET_BITS": histogram.SUB_BUCKET_BITS,
         "HIGHEST_NS": histogram.HIGHEST_NS,
         "COUNTS": histogram.COUNTS_LENGTH,
@@ -46,7 +49,11 @@ def test_numbers_in_c_are_those_in_python():
         item.name: item.value for item in Role}
     assert [values.pop(name) for name in ("ROUND_TRIPS", "CONNECTIONS", "STREAM")] == [
         hot.KINDS[spec] for spec in (LoopSpec, ConnectSpec, StreamSpec)]
-    assert values.pop("DISTRIBUTION") == hot.DISTRIBUTION
+    assert [values.pop(name) for name in ("FLOWS", "POOL")] == [
+        hot_flows.FLOWS, hot_flows.POOL]
+    assert [values.pop(name) for name in ("DISTRIBUTION", "FLOW", "POLLER_RAN")] == [
+        hot.DISTRIBUTION, hot_flows.FLOW, hot_flows.POLLER_RAN]
+    assert [values.pop(name.upper()) for name in flows.POLLERS] == [*range(4)]
     assert values == {"DONE": 0, "INTERRUPTED": 1}
 
 

@@ -149,7 +149,9 @@ def changed(packed: bytes, **values: int) -> bytes:
 
 
 NONSENSE: list[dict[str, int]] = [
-    {"kind": 3}, {"kind": -1}, {"request_bytes": -1}, {"response_bytes": 1 << 31},
+    {"kind": 5}, {"kind": -1}, {"kind": 3, "role": 0}, {"flows": 1}, {"flows": -1},
+    {"kind": 3, "role": 0, "flows": 1}, {"kind": 3, "role": 0, "flows": 1 << 40},
+    {"request_bytes": -1}, {"response_bytes": 1 << 31},
     {"burst": -1}, {"send_width": 0}, {"receive_width": 0}, {"send_alignment": -1},
     {"receive_offset": 1 << 40}, {"pace_ns": 5}, {"pace_burst": 5}, {"options": 1},
     {"options": 33}, {"options": -1}, {"fill_bytes": 1}, {"fill_bytes": -1},
