@@ -6,6 +6,7 @@ Every program gets a port of its own and is ended by its process id, never by na
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import random
 import select
@@ -36,6 +37,9 @@ class Server:
 
 def find_program(name: str) -> str | None:
     """Path of a real netperf or netserver, ``None`` where there is none."""
+    if name == "dask":  # a package, and not on PATH where it is one of an environment
+        found = importlib.util.find_spec("distributed")
+        return found.origin if found is not None else None
     return shutil.which(name)
 
 

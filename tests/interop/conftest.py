@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dask_cluster import Cluster, running_cluster
 from peers import clean_environment
 
 
@@ -16,3 +18,10 @@ def shims(tmp_path_factory: pytest.TempPathFactory) -> Path:
                           capture_output=True, text=True, env=clean_environment(), timeout=60)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A dask cluster of the tests' own, which they leave as it was."""
+    with running_cluster() as running:
+        yield running

@@ -1,4 +1,4 @@
-"""One campaign of unlike senders: xenrr and netperf, here and over an ssh of the test's own."""
+"""One campaign of unlike senders: xenrr and netperf, here, over ssh and placed by dask."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from xenrr.campaign.launchers.ssh import guest_core_zip
 from xenrr.results.campaign import read_campaign
 
 # An sshd that lets anybody in but its own user has to be root's; so has a lab.
-pytestmark = [pytest.mark.lab, pytest.mark.peer("netperf", "netserver", "sshd", "ssh")]
+pytestmark = [pytest.mark.lab, pytest.mark.peer("netperf", "netserver", "sshd", "ssh", "dask")]
 LIMIT_S = 100
 
 TEXT = """\
@@ -29,6 +29,7 @@ name = "mixed"
 duration = 2
 repeats = 1
 timeout = 60
+scheduler = "{scheduler}"
 [target]
 machine = "sink"
 serve = "{serve}"
@@ -54,6 +55,15 @@ address = "127.0.0.1"
 account = "root"
 sender = "netperf"
 ssh = {ssh}
+"""
+PLACED = """\
+[[machine]]
+name = "placed"
+launcher = "dask"
+[[machine]]
+name = "chosen"
+launcher = "dask"
+worker = "0"
 """
 
 
@@ -93,11 +103,12 @@ MaxStartups 100
 
 
 @pytest.mark.parametrize("serve", ["xenrr", "netserver"])
-def test_four_kinds_of_senders_in_one_table(tmp_path, ssh, serve):
+def test_six_kinds_of_senders_in_one_table(tmp_path, ssh, cluster, serve):
     mark = uuid.uuid4().hex
     file = tmp_path / "mixed.toml"
-    file.write_text(TEXT.format(serve=serve, port=free_port(), python=sys.executable,
-                                ssh=json.dumps(ssh)))
+    file.write_text(TEXT.format(
+        serve=serve, port=free_port(), python=sys.executable, ssh=json.dumps(ssh),
+        scheduler=cluster.scheduler) + PLACED)
     before = set(Path("/tmp").glob("xrr-*.zip"))
     done = subprocess.run(
         [sys.executable, "-m", "xenrr", "campaign", "run", str(file)], cwd=tmp_path,
@@ -107,21 +118,24 @@ def test_four_kinds_of_senders_in_one_table(tmp_path, ssh, serve):
     contents = read_campaign(str(tmp_path / "mixed.xrr"))
     (one,) = contents.complete()
     runs = {run.machine: run for run in contents.runs_of(one)}
-    assert set(runs) == {"own", "old", "far", "far-old"}
+    assert set(runs) == {"own", "old", "far", "far-old", "placed", "chosen"}
     for name, part in runs.items():
         assert part.run.transactions > 0
         assert part.run.interims
         assert (part.run.engine == "netperf") == name.endswith("old")
         if not name.endswith("old"):
-            assert part.run.latency_ns.total == part.run.transactions
-            assert part.run.target_tally.transactions >= part.run.transactions
+            run = part.run
+            assert run.latency_ns.total == run.transactions
+            assert run.in_flight == run.drained
+            assert run.target_tally.transactions == run.transactions + run.drained
     # Of a clock over there as much is known as a round trip tells; over netperf's, nothing.
     assert runs["own"].uncertainty_ns == 0
-    assert runs["far"].uncertainty_ns > 0
+    for name in ("far", "placed", "chosen"):
+        assert runs[name].uncertainty_ns > 0
     assert runs["far-old"].uncertainty_ns == -1
     assert "the clock of a machine with netperf over ssh is not known" in done.stdout
     assert all_gone(mark)
-    assert wait_until(lambda: not far_processes(ssh))
+    assert wait_until(lambda: not far_processes(ssh) and not cluster.programs())
     assert not set(Path("/tmp").glob("xrr-*.zip")) - before
 
 
@@ -153,7 +167,7 @@ def test_nothing_is_left_on_the_other_side(tmp_path, ssh, number):
     mark = uuid.uuid4().hex
     file = tmp_path / "mixed.toml"
     file.write_text(TEXT.format(serve="xenrr", port=free_port(), python=sys.executable,
-                                ssh=json.dumps(ssh)))
+                                ssh=json.dumps(ssh), scheduler="unused:1"))
     with subprocess.Popen(
             [sys.executable, "-m", "xenrr", "campaign", "run", str(file), "--json",
              "--duration", "60"], cwd=tmp_path, stdout=subprocess.PIPE,

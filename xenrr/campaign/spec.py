@@ -31,23 +31,24 @@ MAX_EXPERIMENTS = 1000
 MAX_REPEATS = 1000
 MAX_VALUES = 100
 MAX_ROUNDS = 100_000
-LAUNCHERS = ("local", "lab", "ssh")
+LAUNCHERS = ("local", "lab", "ssh", "dask")
 SENDERS = ("xenrr", "netperf")
 SERVES = ("xenrr", "netserver", "no")
 ORDERS = ("random", "declared")
 MODES = ("together", "alone", "matrix")
 ENGINES = ("auto", "hot", "pure")
 ALL = "all"
+SCHEDULER_EXPECTED = "the address of a dask scheduler, such as tcp://host:8786"
 DEFAULT_PORT = 12865
 
 TOP_KEYS = ("name", "study", "duration", "warmup", "repeats", "order", "seed", "until",
-            "interim", "timeout", "max_skew", "engine", "lab", "target", "test", "factors",
-            "machine", "experiment")
+            "interim", "timeout", "max_skew", "engine", "lab", "scheduler", "target",
+            "test", "factors", "machine", "experiment")
 TARGET_KEYS = ("machine", "address", "port", "serve")
 TEST_KEYS = ("type", "request", "response", "burst", "nodelay")
 FACTOR_KEYS = ("type", "request", "response", "burst")
 MACHINE_KEYS = ("name", "count", "host", "domain", "address", "launcher", "account", "python",
-                "sender", "program", "ssh")
+                "sender", "program", "ssh", "worker")
 EXPERIMENT_KEYS = ("name", "senders", "mode", "target", "without")
 
 Value = Union[int, str, bool]
@@ -60,9 +61,10 @@ class Machine:
     Attributes:
         facts: Name, host, domain, address, launcher, sender.
         account: User on the other side of ssh; empty for whoever runs the campaign.
-        python: Python there.
+        python: Python there; empty for that of its dask worker.
         program: The netperf to run there.
         ssh: More words for the ssh command.
+        worker: Name or address of the dask worker that it is; empty for one of its own.
     """
 
     facts: MachineFacts
@@ -70,6 +72,7 @@ class Machine:
     python: str = "python3"
     program: str = "netperf"
     ssh: tuple[str, ...] = ()
+    worker: str = ""
 
     @property
     def name(self) -> str:
@@ -158,6 +161,7 @@ class CampaignSpec:
             0 for no limit.
         engine: ``hot``, ``pure`` or ``auto``.
         lab: Declaration of the lab that it runs in, ``None`` for real machines.
+        scheduler: Address of the scheduler of the dask cluster that some machines are in.
         file: Where it was declared.
     """
 
@@ -178,6 +182,7 @@ class CampaignSpec:
     max_skew_s: float = 0.0
     engine: str = "auto"
     lab: LabSpec | None = field(default=None, compare=False)
+    scheduler: str = ""
     file: str = ""
 
     def shortened(self, duration_s: float | None = None, repeats: int | None = None,
@@ -248,7 +253,7 @@ def make_campaign(document: Document) -> CampaignSpec:
         until=_until(top), order=_one_of(top, "order", ORDERS),
         seed=1 if seed is None else seed, timeout_s=_time(top, "timeout", 1.0, 3600.0, 30.0),
         max_skew_s=_time(top, "max_skew", 0.0001, 3600.0, 0.0), engine=engine,
-        lab=lab, file=document.file)
+        lab=lab, scheduler=_scheduler(top), file=document.file)
 
 
 def _name(top: Table) -> str:
@@ -281,6 +286,14 @@ def _lab(top: Table) -> LabSpec | None:
         return load_lab(str(path))
     except OSError as exc:
         raise top.error("lab", f"lab: {path}: {exc.strerror}") from exc
+
+
+def _scheduler(top: Table) -> str:
+    address = _no_option(top, "scheduler", SCHEDULER_EXPECTED) or ""
+    if address and not re.fullmatch(r"([a-z]+://)?.+:\d{1,5}", address):
+        raise top.error("scheduler", f"scheduler: expected {SCHEDULER_EXPECTED}, "
+                                     f"found {address!r}")
+    return address
 
 
 def _time(table: Table, key: str, low_s: float, high_s: float, default_s: float) -> float:
@@ -359,6 +372,13 @@ def _machine(table: Table, machines: Mapping[str, Machine], of_lab: set[str]
     launcher = _one_of(table, "launcher", LAUNCHERS, old.launcher)
     if launcher == "lab" and name not in of_lab:
         raise table.error("launcher", f"{table.where}launcher: the lab has no machine {name}")
+    if launcher == "dask" and "scheduler" not in table.document.top.data:
+        raise table.error("launcher", f"{table.where}launcher: dask needs the key scheduler in "
+                                      f"front of all tables: {SCHEDULER_EXPECTED}")
+    worker = _no_option(table, "worker", "the name or address of a dask worker") or ""
+    if worker and launcher != "dask":
+        raise table.error("worker", f"{table.where}worker: only a machine with launcher = "
+                                    "\"dask\" is one")
     domain = table.text("domain", "Dom0 or DomU") or old.domain
     if domain not in ("", "Dom0", "DomU"):
         raise table.error("domain", f"{table.where}domain: expected Dom0 or DomU, "
@@ -374,8 +394,10 @@ def _machine(table: Table, machines: Mapping[str, Machine], of_lab: set[str]
                 address=address, launcher=launcher,
                 sender=_one_of(table, "sender", SENDERS)),
         account=_no_option(table, "account", "the name of a user") or "",
-        python=table.text("python", "a Python there") or "python3",
-        program=table.text("program", "a netperf there") or "netperf", ssh=tuple(ssh))
+        python=table.text("python", "a Python there") or (
+            "" if launcher == "dask" else "python3"),
+        program=table.text("program", "a netperf there") or "netperf", ssh=tuple(ssh),
+        worker=worker)
     count = table.whole("count", 1, MAX_MACHINES)
     if count is None:
         return [machine]

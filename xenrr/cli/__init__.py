@@ -110,8 +110,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(exc, OSError) and exc.filename is not None:
             text = f"{exc.filename}: {exc.strerror}"
         if text:
-            print(f"xenrr {args.command}: {text}", file=sys.stderr)
+            _complain(f"xenrr {args.command}: {text}")
         return exit_code_of(exc)
+
+
+def _complain(text: str) -> None:
+    """An error for whoever reads it: a person's terminal gets whole words on a line, a log
+    one line."""
+    if sys.stderr.isatty():
+        from xenrr.cli.screen import Screen
+
+        Screen().talk(text)
+    else:
+        print(text, file=sys.stderr)
 
 
 def split_at_dashes(words: Sequence[str]) -> tuple[list[str], list[str] | None]:

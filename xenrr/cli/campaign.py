@@ -231,11 +231,20 @@ def _open_results(screen: Screen, spec: CampaignSpec, plan: Plan, path: str, res
 
 
 def _launchers(spec: CampaignSpec, entry: Entry | None) -> Mapping[str, Launcher]:
-    from xenrr.campaign.launchers import LabLauncher, LocalLauncher, SshLauncher
+    from xenrr.campaign.launchers import (
+        DaskLauncher,
+        LabLauncher,
+        LocalLauncher,
+        SshLauncher,
+    )
 
     launchers: dict[str, Launcher] = {"local": LocalLauncher(), "ssh": SshLauncher()}
     if entry is not None:
         launchers["lab"] = LabLauncher(entry)
+    clustered = [machine for machine in spec.machines.values()
+                 if machine.facts.launcher == "dask"]
+    if clustered:
+        launchers["dask"] = DaskLauncher(spec.scheduler, clustered)
     return launchers
 
 

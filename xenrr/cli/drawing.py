@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from xenrr.stats.histogram import Histogram, lowest_equivalent
@@ -49,10 +50,16 @@ def percent_texts(histogram: Histogram, unicode: bool = True) -> list[str]:
 
 
 def fit(items: Iterable[str], width: int, gap: str = "   ") -> list[str]:
-    """Lay items out in as many lines as a width in columns needs, never cutting one."""
+    """Lay items out in as many lines as a width in columns needs.
+
+    Only an item that is longer than a line is cut, between two words.
+    """
     lines: list[str] = []
     for item in items:
-        if lines and len(lines[-1]) + len(gap) + len(item) <= width:
+        if len(item) > width:
+            lines += textwrap.wrap(item, max(width, 10), subsequent_indent="  ",
+                                   break_on_hyphens=False, break_long_words=False)
+        elif lines and len(lines[-1]) + len(gap) + len(item) <= width:
             lines[-1] += gap + item
         else:
             lines.append(item)

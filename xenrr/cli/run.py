@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -146,6 +147,9 @@ def _open(args: Namespace) -> Sender:
     try:
         return open_sender(args.target, args.port, family=args.family,
                            passphrase=args.passphrase, engine=args.engine)
+    except socket.gaierror as exc:
+        raise CommandError(f"{args.target}: {exc.strerror or exc}; is the name right?",
+                           FAILED) from exc
     except OSError as exc:
         raise CommandError(
             f"{args.target} port {args.port}: {exc.strerror or exc} (is netserver or "

@@ -69,14 +69,17 @@ class Group:
         from xenrr.checks.doubts import doubts_of, doubts_of_repeats
 
         runs = len(self.runs)
+        each = [doubts_of(run) for run in self.runs]
+        if runs == 1:
+            return each[0]
+        # One run may have the same doubt about both of its ends.
         found: dict[str, list[Doubt]] = {}
-        for run in self.runs:
-            for doubt in doubts_of(run):
-                found.setdefault(doubt.code, []).append(doubt)
-        told = [each[-1] if runs == 1 else
-                replace(each[-1], text=f"in {len(each)} of {runs} runs, the last time: "
-                                       f"{each[-1].text}")
-                for each in found.values()]
+        for doubts in each:
+            for code, doubt in {doubt.code: doubt for doubt in doubts}.items():
+                found.setdefault(code, []).append(doubt)
+        told = [replace(alike[-1], text=f"in {len(alike)} of {runs} runs, the last time: "
+                                        f"{alike[-1].text}")
+                for alike in found.values()]
         return [*told, *doubts_of_repeats(self.results())]
 
     def to_plain(self) -> dict[str, object]:

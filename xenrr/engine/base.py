@@ -43,6 +43,9 @@ Rules of round trips:
 * **Time is checked at every transaction, the rest at ticks.** At least every ``TICK_NS``
   a sender polls the stop descriptor and re-decides its timeout. A target reads no clock
   while it runs; it polls the stop descriptor every ``TARGET_POLL`` transactions.
+* **A target that is stopped ends between two transactions**: a response that it owes goes
+  out first, unless the socket takes no more. So whoever answers from then on knows from
+  ``Tally.leftover_bytes`` where in the data the target was.
 * **A receive that blocks for ever is released from outside**: whoever started the loop
   shuts the socket down for reading (session/loop.py does). The engine sees an end of
   file and says ``STOPPED`` or ``TIME`` if it was asked to stop or its time is over.
@@ -476,7 +479,8 @@ class Tally:
         malformed: UDP: datagrams of another size than asked for; they count for nothing.
         bytes_sent, bytes_received, send_calls, recv_calls: All of the data phase.
         interims_dropped: Interim records that did not fit into the report pipe.
-        leftover_bytes: TCP sender: bytes already received of responses that stay in flight.
+        leftover_bytes: TCP: bytes already received of responses that stay in flight; at a
+            target, of a request that is not whole.
         failed_sends: UDP one way: datagrams that the system did not take.
         strangers: Target of connections: closed because they came from elsewhere.
         mss, retransmissions: Sender of connections: maximum segment size of the last one in

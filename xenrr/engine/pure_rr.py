@@ -533,6 +533,7 @@ class RoundTripTarget(_Ends, Phase):
             if not self.started_ns:
                 self.started_ns = monotonic_ns()
                 self.brake.start(self.started_ns)
+            return None     # it ends between two transactions, if that can be
         return self.poll_stop()
 
     def send_response(self) -> Ended | None:
@@ -552,7 +553,8 @@ class RoundTripTarget(_Ends, Phase):
             return None
         self.transactions += 1
         self.brake.left -= 1
-        return Ended.COUNT if self.transactions == self.spec.transactions else None
+        return (Ended.COUNT if self.transactions == self.spec.transactions
+                else self.poll_stop())
 
     def poll_stop(self) -> Ended | None:
         if self.poll_countdown > 0:
@@ -576,3 +578,8 @@ class RoundTripTarget(_Ends, Phase):
 
     def failed(self, exc: OSError) -> tuple[Ended, int]:
         return how_it_failed(exc, self.spec.datagram)
+
+    def finish(self) -> Histogram:
+        if not self.spec.datagram:
+            self.leftover_bytes = self.have
+        return super().finish()

@@ -219,7 +219,9 @@ rr_finish(struct rr_loop *loop, enum rr_ended ended)
         if (loop->next_interim != INT64_MAX && loop->now > loop->interim_ns)
             report_interim(loop);
     }
-    if (spec->kind != RR_STREAM && spec->role == RR_SENDER && !spec->datagram)
+    if (!spec->datagram
+        && (spec->kind == RR_ROUND_TRIPS
+            || (spec->kind == RR_CONNECTIONS && spec->role == RR_SENDER)))
         tally->leftover_bytes = loop->have;
     if (spec->kind == RR_CONNECTIONS && spec->role == RR_SENDER
         && loop->stage >= REQUEST)

@@ -53,6 +53,8 @@ request_received(struct rr_loop *loop, ssize_t got, int error)
             loop->tally.started_ns = rr_clock_ns();
             rr_start_pace(loop);
         }
+        /* It ends between two transactions, if that can be. */
+        return GO;
     }
     return rr_target_poll(loop);
 }
@@ -101,7 +103,7 @@ response_sent(struct rr_loop *loop, ssize_t put, int error)
     loop->tally.transactions++;
     if (loop->tally.transactions == loop->spec.transactions)
         return rr_finish(loop, RR_COUNT);
-    return GO;
+    return rr_target_poll(loop);
 }
 
 static RR_TWICE enum step

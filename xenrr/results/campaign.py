@@ -34,7 +34,7 @@ class MachineFacts:
         host: Name of the physical machine it is on.
         domain: ``Dom0``, ``DomU``, or empty.
         address: Where it is reached.
-        launcher: ``local``, ``lab`` or ``ssh``.
+        launcher: ``local``, ``lab``, ``ssh`` or ``dask``.
         sender: ``xenrr`` or ``netperf``: what sends there.
     """
 

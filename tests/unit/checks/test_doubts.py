@@ -11,6 +11,7 @@ from peers import LOOPBACK
 import xenrr
 from xenrr.checks import doubts as module
 from xenrr.checks.doubts import CODES, doubts_of, doubts_of_repeats
+from xenrr.cli.summary import group_runs
 from xenrr.cpu.usage import CpuUsage
 from xenrr.results.record import EndSpec, InterimPoint, Run, TargetTally, TestSpec
 from xenrr.stats.histogram import Histogram
@@ -89,6 +90,17 @@ def test_each_doubt_is_provoked(code, changes):
     doubts = doubts_of(make_run(**changes))
     assert [doubt.code for doubt in doubts] == [code]
     assert str(doubts[0]).endswith(f"[{code}]")
+
+
+def test_repeats_of_a_run_are_counted_once_each():
+    """Both ends of both runs were busy: that is two runs and not four."""
+    busy = {"load_average": "9 1 1", "cpus": "4"}
+    run = make_run(host=busy, remote_host=busy)
+    (one,) = group_runs([run])
+    assert [doubt.text.split(" was")[0] for doubt in one.doubts()] == [
+        "the load of the sender", "the load of the target"]
+    (both,) = group_runs([run, run])
+    assert [doubt.text.split(",")[0] for doubt in both.doubts()] == ["in 2 of 2 runs"]
 
 
 def test_real_runs_have_doubts(xenrr_server):

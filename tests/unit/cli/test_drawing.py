@@ -28,7 +28,8 @@ def test_counts_are_grouped():
 
 def test_fit_never_cuts_an_item():
     assert fit(["aaaa", "bbbb", "cc"], 11) == ["aaaa   bbbb", "cc"]
-    assert fit(["far too long", "b"], 5) == ["far too long", "b"]
+    assert fit(["b", "a far too long one", "c"], 12) == ["b", "a far too", "  long one", "c"]
+    assert fit(["incomprehensible"], 12) == ["incomprehensible"]
     assert fit([], 5) == []
 
 

@@ -51,6 +51,18 @@ def test_one_run_is_drawn(xenrr):
     assert "[few-samples]" in out
 
 
+def test_a_name_that_does_not_resolve(xenrr, monkeypatch):
+    """On a terminal the lines end between two words."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    code, _, err = xenrr("run", "no-such-host.invalid", "-l", "1")
+    assert code == 1
+    assert max(map(len, err.splitlines())) <= 40
+    words = " ".join(err.split())
+    assert words.startswith("xenrr run: no-such-host.invalid: ")
+    assert words.endswith("; is the name right?")
+
+
 def test_a_spinning_run_says_so(xenrr, monkeypatch):
     monkeypatch.setattr(dataoptions, "SO_BUSY_POLL", 9999)
     code, out, err = xenrr("run", "127.0.0.1", *QUICK, "--spin", "--busy-poll", "7",
@@ -148,7 +160,7 @@ def test_until_goes_on_until_the_mean_is_known(xenrr):
     (("run", "127.0.0.1", "--decompose", "-b", "1"), 2, "one request at a time"),
     (("run", "127.0.0.1", "--until", "0%"), 2, "--until"),
     (("run", "127.0.0.1", "--until", "2%", "--repeat", "3"), 2, "not allowed with"),
-    (("run", "no-such-host.invalid"), 1, "no-such-host.invalid port"),
+    (("run", "no-such-host.invalid"), 1, "no-such-host.invalid: "),
     (("run", "127.0.0.1", "--save", "/nowhere/at/all.xrr"), 1, "/nowhere/at/all.xrr"),
     (("run", "127.0.0.1", "--save", "/dev/full"), 1, "no regular file"),
     (("show", "/nowhere/at/all.xrr"), 1, "No such file"),

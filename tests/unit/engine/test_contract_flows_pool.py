@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import pytest
 from engines import (
     LIMIT_S,
-    MS,
     PROTOCOLS,
     Running,
     RunningPool,
@@ -185,36 +184,37 @@ def test_a_pool_that_nobody_joins_ends(pool):
 def test_a_session_moves_in_and_loses_nothing(pool, connect, name):
     """From a loop of its own into the pool, out of it and in again, under load."""
     near, far = connect(False)
-    read_fd, write_fd = os.pipe()
-    spec = sender_spec(request_bytes=100, response_bytes=50, duration_ns=400 * MS, burst=3)
+    spec = sender_spec(request_bytes=100, response_bytes=50, burst=3)
+    stop_loop, stop_sender = os.pipe(), os.pipe()
     try:
         alone = Running(load_engine(name), far, target_spec(
-            request_bytes=100, response_bytes=50), read_fd)
-        sending = Running(load_engine(name), near, spec)
-        time.sleep(0.1)
-        os.write(write_fd, b"x")
-        tally = alone.tally()
-    finally:
-        os.close(read_fd)
-        os.close(write_fd)
-    assert tally.ended is Ended.STOPPED
-    answered, have = tally.transactions, tally.leftover_bytes
-    assert tally.bytes_received == 100 * answered + have
-    assert tally.bytes_sent == 50 * answered
-    for _ in range(3):
-        number = pool.add(far, False, 100, 50, have_bytes=have)
+            request_bytes=100, response_bytes=50), stop_loop[0])
+        sending = Running(load_engine(name), near, spec, stop_sender[0])
         time.sleep(0.05)
-        pool.drop(number)
-        left, = pool.leaves()
-        assert left.ended is Ended.STOPPED
-        answered, have = answered + left.transactions, left.have_bytes
-    pool.add(far, False, 100, 50, have_bytes=have)
-    sent = sending.tally()
+        os.write(stop_loop[1], b"x")
+        tally = alone.tally()
+        assert tally.ended is Ended.STOPPED
+        answered, have = tally.transactions, tally.leftover_bytes
+        assert tally.bytes_received == 100 * answered + have
+        assert tally.bytes_sent == 50 * answered
+        for _ in range(3):
+            number = pool.add(far, False, 100, 50, have_bytes=have)
+            time.sleep(0.03)
+            pool.drop(number)
+            left, = pool.leaves()
+            assert left.ended is Ended.STOPPED
+            answered, have = answered + left.transactions, left.have_bytes
+        pool.add(far, False, 100, 50, have_bytes=have)
+        os.write(stop_sender[1], b"x")
+        sent = sending.tally()
+    finally:
+        for descriptor in stop_loop + stop_sender:
+            os.close(descriptor)
     end(near, False)
     left, = pool.leaves()
     assert (left.ended, left.have_bytes) == (Ended.PEER, 0)
     assert answered + left.transactions == sent.requests_sent
-    assert sent.ended is Ended.TIME
+    assert sent.ended is Ended.STOPPED
     check_accounts(sent, spec)
 
 

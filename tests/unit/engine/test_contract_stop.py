@@ -22,7 +22,7 @@ from engines import (
     target_spec,
 )
 
-from xenrr.engine.base import INTERIM_RECORD, Ended, Interim, Tally
+from xenrr.engine.base import INTERIM_RECORD, Buffers, Ended, Interim, Tally
 from xenrr.errors import LocalProtocolError
 
 
@@ -115,6 +115,31 @@ def test_a_target_without_a_request_is_released_too(engine, connect, datagram):
     time.sleep(0.05)
     far.shutdown(socket.SHUT_RD)
     assert run.tally() == Tally(ended=Ended.PEER)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_stopped_target_owes_nothing(pair, connect, stop_pipe, report_pipe, width):
+    near, far = connect(False)
+    sender_stop = os.pipe()
+    spec = sender_spec(request_bytes=1000, response_bytes=10, burst=20, interim_ns=20 * MS)
+    try:
+        answering = Running(pair[1], far, target_spec(
+            request_bytes=1000, response_bytes=10,
+            buffers=Buffers(receive_width=width)), stop_pipe[0])
+        sending = Running(pair[0], near, spec, sender_stop[0], report_pipe[1])
+        await_transactions(report_pipe[0])
+        os.write(stop_pipe[1], b"x")
+        tally = answering.tally()
+        os.write(sender_stop[1], b"x")
+        near.shutdown(socket.SHUT_RDWR)
+        sending.tally()
+    finally:
+        for descriptor in sender_stop:
+            os.close(descriptor)
+    assert tally.ended is Ended.STOPPED
+    assert tally.bytes_received == 1000 * tally.transactions + tally.leftover_bytes
+    assert tally.bytes_sent == 10 * tally.transactions
+    assert 0 <= tally.leftover_bytes < 1000
 
 
 def test_stop_while_a_send_is_blocked(engine, connect, stop_pipe):
