@@ -5,6 +5,17 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from engines import pollers_of
+
+from xenrr.engine.flows import FlowsEngine
+from xenrr.engine.load import load_engine
+
+
+@pytest.fixture(params=pollers_of("pure")[:1] + pollers_of("hot")[:2])
+def many(request) -> tuple[FlowsEngine, str]:
+    """Each engine with the poller it would take, and the second one of the engine in C."""
+    name, poller = request.param.split("-")
+    return load_engine(name), poller
 
 
 @pytest.fixture(autouse=True)

@@ -17,18 +17,20 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
-from engines import Running, sender_spec
+from engines import Running, RunningFlows, sender_spec
 from truth.responder import MS, Log, running_responder
 
-from xenrr.engine.base import Engine, Tally
+from xenrr.engine.base import Engine, LoopSpec, Tally
+from xenrr.engine.flows import FlowsSpec
 from xenrr.stats.histogram import Histogram, counts_index
 
 FLOWS, EACH = 8, 130
 PERCENTS = (50.0, 99.0, 99.9)
-ATTEMPTS = 8
+ATTEMPTS = 20
 NEAR = 0.02
 
 
@@ -45,11 +47,17 @@ def connected(ports: Sequence[int], datagram: bool) -> list[socket.socket]:
 
 
 def bounds(log: Log, tally: Tally) -> tuple[list[int], list[int]]:
-    """The least and the most that each round trip of a closed loop can have lasted, in ns."""
-    assert len(log.heard) == len(log.answered) == tally.transactions
-    least = [answered - heard for heard, answered in zip(log.heard, log.answered)]
-    begins = [tally.started_ns, *log.answered[:-1]]
-    ends = [*log.heard[1:], tally.started_ns + tally.elapsed_ns]
+    """The least and the most that each round trip of a closed loop can have lasted, in ns.
+
+    Args:
+        log: Of one flow.
+        tally: What the loop told that ran it, alone or with others.
+    """
+    count = tally.transactions
+    least = [answered - heard for heard, answered in zip(log.heard, log.answered)][:count]
+    assert len(least) == count
+    begins = [tally.started_ns, *log.answered][:count]
+    ends = [*log.heard, tally.started_ns + tally.elapsed_ns][1:count + 1]
     return least, [end - begin for begin, end in zip(begins, ends)]
 
 
@@ -77,30 +85,52 @@ def enclosed(latency_ns: Histogram, least: Sequence[int], most: Sequence[int]) -
     return max(abs(value / ((low + high) / 2) - 1) for value, low, high in told[:-2])
 
 
-@pytest.mark.parametrize(("service", "datagram"), [
-    ("constant", False), ("exponential", True), ("bimodal", False)])
-def test_service_times_that_are_known_are_recovered(engine: Engine, service, datagram):
-    """Mean, p50, p99 and p99.9 of a thousand round trips, on eight connections at once."""
+def check_recovery(service: str, datagram: bool, run: Callable[
+        [Sequence[socket.socket], LoopSpec], Sequence[Tally]]) -> None:
+    """Mean, p50, p99 and p99.9 of a thousand round trips.
+
+    Args:
+        service, datagram: See ``running_responder``.
+        run: Does what a spec says on several connections; a tally for each of them.
+    """
     apart = []
     for attempt in range(ATTEMPTS):
         with running_responder(service, FLOWS, datagram, seed=attempt) as responder:
             socks = connected(responder.ports, datagram)
-            loops = [Running(engine, sock, sender_spec(datagram, transactions=EACH))
-                     for sock in socks]
-            tallies = [loop.tally() for loop in loops]
+            tallies = run(socks, sender_spec(datagram, transactions=EACH))
             logs = responder.end()
         for sock in socks:
             sock.close()
-        merged, least, most = Histogram(), [], []
-        for log, tally in zip(logs, tallies):
-            merged.merge(tally.latency_ns)
-            low, high = bounds(log, tally)
-            least += low
-            most += high
+        merged = Histogram()
+        for one in {id(tally.latency_ns): tally.latency_ns for tally in tallies}.values():
+            merged.merge(one)
+        least, most = ([value for pair in zip(logs, tallies) for value in bounds(*pair)[place]]
+                       for place in (0, 1))
         apart.append(enclosed(merged, least, most))
         if apart[-1] <= NEAR:
             return
     pytest.fail(f"never within {NEAR:.0%} of the middle of the bounds: {apart}")
+
+
+@pytest.mark.parametrize(("service", "datagram"), [
+    ("constant", False), ("exponential", True), ("bimodal", False)])
+def test_service_times_that_are_known_are_recovered(engine: Engine, service, datagram):
+    """Eight connections at once, a thread each."""
+    def run(socks: Sequence[socket.socket], spec: LoopSpec) -> list[Tally]:
+        loops = [Running(engine, sock, spec) for sock in socks]
+        return [loop.tally() for loop in loops]
+
+    check_recovery(service, datagram, run)
+
+
+def test_many_flows_of_one_thread_are_recovered(many):
+    """They end together, each with a request in flight, and have one histogram."""
+    def run(socks: Sequence[socket.socket], spec: LoopSpec) -> list[Tally]:
+        timed = replace(spec, transactions=0, duration_ns=EACH * 8 * MS)
+        told = RunningFlows(many[0], socks, FlowsSpec(timed, poller=many[1])).tally()
+        return [replace(told.total, transactions=flow.transactions) for flow in told.flows]
+
+    check_recovery("bimodal", False, run)
 
 
 @pytest.mark.parametrize("datagram", [False, True], ids=["tcp", "udp"])

@@ -10,20 +10,11 @@ import math
 from collections.abc import Iterator, Sequence
 
 import pytest
-from engines import RunningFlows, pollers_of, sender_spec
+from engines import RunningFlows, sender_spec
 from truth.responder import MS, Log, running_responder
 from truth.test_latency import ATTEMPTS, NEAR, PERCENTS, connected, count_above, percentile_of
 
-from xenrr.engine.base import Engine
 from xenrr.engine.flows import SERVICE, SLIP, FlowsSpec, FlowsTally, Schedule
-from xenrr.engine.load import load_engine
-
-
-@pytest.fixture(params=pollers_of("pure")[:1] + pollers_of("hot")[:2])
-def many(request) -> tuple[Engine, str]:
-    """Each engine with the poller it would take, and epoll of the one in C."""
-    name, poller = request.param.split("-")
-    return load_engine(name), poller
 
 
 def meant(schedule: Schedule, flow: int, flows: int, started_ns: int) -> Iterator[int]:
