@@ -38,10 +38,10 @@ def serving(labs, machine):
     return server
 
 
-def measured(labs, machine, target, test, duration_s):
+def measured(labs, machine, target, test, duration_s, decompose=False):
     program = (f"import json, xenrr; print(json.dumps(xenrr.measure({target!r}, port={PORT}, "
                f"test={test!r}, duration_s={duration_s}, request_bytes=1, response_bytes=1, "
-               "interim_s=0.5).to_plain()))")
+               f"interim_s=0.5, decompose={decompose}).to_plain()))")
     return json.loads(labs.inside(machine, *PREFERRED, sys.executable, "-c", program))
 
 
@@ -123,6 +123,24 @@ def test_no_frame_is_early(labs, tmp_path):
     assert far["latency_ns"]["min_ns"] >= 6_000_000
     assert near["transactions"] > 0
     assert near["latency_ns"]["min_ns"] >= 1_000_000
+
+
+@pytest.mark.parametrize("test", ["TCP_RR", "UDP_RR"])
+def test_a_delay_is_found_in_the_part_it_belongs_to(labs, tmp_path, test):
+    """5 ms on each link, there and back, are the network's."""
+    file = tmp_path / "lab.toml"
+    file.write_text("link = { delay = '5ms' }\n[[host]]\nname = 'a'\n[[host]]\nname = 'b'\n")
+    labs.up(str(file))
+    server = serving(labs, "a")
+    try:
+        run = measured(labs, "b", "a", test, 0.5, decompose=True)
+    finally:
+        end(server)
+    parts = run["distributions"]
+    assert parts["network_ns"]["counts"]
+    assert parts["network_ns"]["min_ns"] >= 20_000_000
+    # A busy machine delays anything at times, but not each of the round trips.
+    assert max(parts[name]["min_ns"] for name in ("send_path_ns", "wakeup_ns")) < 20_000_000
 
 
 @pytest.mark.parametrize("switch", ["kernel", "user"])

@@ -49,6 +49,9 @@ CONTROL_BYTES = 256
 # As many are read at one go. More than two for a request come only from other uses.
 MAX_STAMPS = 64
 
+# How long to wait for the kernel to begin, and how often to look.
+PREPARE_S, LOOK_AGAIN_S = 1.0, 0.001
+
 # Two clocks that read further apart than they can are no sign that one was set: processors
 # may differ by that much.
 SLACK_NS = 1000
@@ -56,15 +59,30 @@ LOOKS = 64
 
 
 def prepare_stamps(sock: socket) -> None:
-    """Have the kernel begin to stamp what arrives, on a socket that is not connected yet.
+    """Have the kernel stamp what arrives at a socket, which need not be connected yet.
 
-    With the first socket that asks it changes its code while it runs, in the background: a
-    few milliseconds go by before the first packet is stamped.
+    With the first socket that asks, the kernel changes its code while it runs, in the
+    background: on a busy machine tens of milliseconds go by before the first packet is
+    stamped. So this sends itself datagrams until one is, for ``PREPARE_S`` at most.
 
     Raises:
         OSError: EOPNOTSUPP: this system does not do that.
     """
     _set(sock, RX_SOFTWARE | SOFTWARE)
+    give_up_s = time.monotonic() + PREPARE_S
+    try:
+        with socket(socket_module.AF_INET, socket_module.SOCK_DGRAM) as own:
+            own.bind(("127.0.0.1", 0))
+            own.connect(own.getsockname())
+            own.settimeout(PREPARE_S)
+            _set(own, RX_SOFTWARE | SOFTWARE)
+            while time.monotonic() < give_up_s:
+                own.send(b"?")
+                if stamp_of(own.recvmsg(1, CONTROL_BYTES)[1]):
+                    return
+                time.sleep(LOOK_AGAIN_S)
+    except OSError:     # no loopback here: the first round trips have to tell
+        return
 
 
 def enable_stamps(sock: socket) -> bytes:

@@ -57,6 +57,18 @@ def test_a_clock_that_was_set_is_seen(step_ns):
     assert look(offset, near_ns)
 
 
+def test_waiting_for_the_first_stamp_has_an_end(monkeypatch):
+    monkeypatch.setattr(stamps, "PREPARE_S", 0.02)
+    monkeypatch.setattr(stamps, "stamp_of", lambda control: 0)
+    begun_s = time.monotonic()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        stamps.prepare_stamps(sock)
+        assert time.monotonic() - begun_s >= 0.02
+        # What nobody asked of it does not come: the flags are those of receiving alone.
+        flags = sock.getsockopt(socket.SOL_SOCKET, stamps.SO_TIMESTAMPING)
+    assert flags == stamps.RX_SOFTWARE | stamps.SOFTWARE
+
+
 class Queue:
     """A socket of which only the error queue is used."""
 
