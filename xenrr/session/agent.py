@@ -116,7 +116,7 @@ class Agent:
             self._sender = sender
             try:
                 run = sender.run(spec, on_start=self._wait_for_go,
-                                 on_interim=self._interim)
+                                 on_interim=self._interim, patience_s=GO_LIMIT_S)
             finally:
                 self._sender = None
         self._say("record", run=run.to_plain(), started_ns=sender.started_ns)

@@ -239,7 +239,7 @@ class Sender:
 
     def run(
         self, spec: TestSpec, *, on_start: Callable[[], int | None] | None = None,
-        on_interim: Callable[[InterimPoint], None] | None = None,
+        on_interim: Callable[[InterimPoint], None] | None = None, patience_s: float = 0.0,
     ) -> Run:
         """Run one test to its end.
 
@@ -248,6 +248,9 @@ class Sender:
             on_start: Called on this thread just before the first request leaves. It may
                 return a time of the monotonic clock in ns, at which it is to leave.
             on_interim: Called on this thread with each interim result (``interim_s``).
+            patience_s: How long ``on_start`` may take. A target counts its time from the
+                connection on and ends a test that is overdue, so in round trips, whose end
+                it is told, it is asked for so much more.
 
         Raises:
             PeerRefused: The target does not do this test; ``errno`` is its own.
@@ -269,7 +272,7 @@ class Sender:
             # it would have sent for a part of its time before anybody listened.
             late = end.shape is Shape.RECEIVES
             self._pause(spec.wait_s if late else 0.0)
-            deal = self._agree(spec, end)
+            deal = self._agree(self._with_patience(spec, patience_s), end)
             end.take_over(deal.agreed)
             self._pause(0.0 if late else spec.wait_s)
             end.connect(self._data_address(spec, end, deal.agreed.data_port), self._timeout_s)
@@ -346,6 +349,13 @@ class Sender:
 
     def _local_host(self) -> str:
         return "" if self._control is None else str(self._control.sock.getsockname()[0])
+
+    def _with_patience(self, spec: TestSpec, patience_s: float) -> TestSpec:
+        told_of_the_end = not spec.is_datagram or self.dialect.is_xenrr
+        if (spec.duration_s is None or spec.direction != ROUND_TRIPS or spec.connecting
+                or not told_of_the_end):
+            return spec
+        return replace(spec, duration_s=spec.duration_s + patience_s)
 
     def _agree(self, spec: TestSpec, end: DataEnd) -> _Deal:
         """Ask the target for the test, in the dialect that it takes."""
