@@ -13,6 +13,7 @@ import pytest
 from lab.labs import processes_of
 from peers import ROOT, clean_environment
 
+from xenrr.report.tables import campaign_table
 from xenrr.results.campaign import read_campaign
 
 pytestmark = pytest.mark.lab
@@ -64,7 +65,8 @@ def campaigns(tmp_path):
 
 def test_twelve_senders_three_repeats_and_the_table(campaigns):
     # Three seconds each, as declared, show nothing more.
-    shown, talk = campaigns.call(TABLE1, "--json", "--duration", "1")
+    shown, talk = campaigns.call(TABLE1, "--json", "--duration", "1",
+                                 "--only", "12,11,8,6")
     assert "12 machines, made as root" in talk
     events = [json.loads(line) for line in shown.splitlines()]
     table = events[-1]
@@ -97,12 +99,28 @@ def test_twelve_senders_three_repeats_and_the_table(campaigns):
     assert rates["D0.1"] > own > max(remote)
 
 
-def test_in_a_user_namespace(campaigns):
-    shown, talk = campaigns.call(TABLE1, "--user-namespace", "--duration", "0.5", "--repeats",
-                                 "1")
+def test_in_a_user_namespace_and_each_sender_alone(campaigns):
+    shown, talk = campaigns.call(TABLE1, "--user-namespace", "--duration", "0.3", "--repeats",
+                                 "1", "--only", "6,solo")
     assert "without root, in a user namespace" in talk
     assert "emulated" in shown
-    assert read_campaign(str(campaigns.path)).missing() == []
+    contents = read_campaign(str(campaigns.path))
+    assert contents.missing() == []
+    # What each of the six loses among the others; the other six have nothing beside them.
+    (column,) = campaign_table(contents).columns
+    assert (column.experiment, len(column.entries)) == ("6", 6)
+    assert all(entry.solo_tps > 0 and entry.loss < 1 for entry in column.entries)
+    assert "lost against alone" in shown
+
+
+def test_in_a_bed_that_emulates_nothing_but_the_cables(campaigns):
+    """What it adds is for a person to compare; no order can be expected of this one."""
+    shown, _ = campaigns.call(str(ROOT / "examples/table1-lab-plain.toml"), "--json",
+                              "--duration", "0.3", "--repeats", "1", "--only", "12")
+    table = json.loads(shown.splitlines()[-1])
+    assert table["emulated"] == "plain"
+    (column,) = table["columns"]
+    assert column["target_count"] == column["sender_count"] > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

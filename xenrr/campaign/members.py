@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from xenrr.campaign.launchers.base import Launcher
 from xenrr.campaign.link import AgentLink, LinkLost, end_process, start_process
-from xenrr.campaign.spec import Machine
+from xenrr.campaign.spec import Machine, check_for_netperf
 from xenrr.errors import SpecError
 from xenrr.results.record import SECOND_NS, InterimPoint, Run, TestSpec
 from xenrr.session.frames import Message
@@ -324,19 +324,14 @@ class NetperfMember:
         return Part(start_ns, start_ns + run.elapsed_ns, uncertainty_ns, run)
 
 
-# What a netperf can be asked in words that all of its releases with interim results know.
-NETPERF_TESTS = ("TCP_RR", "UDP_RR", "TCP_CRR")
-
-
 def netperf_words(program: str, address: str, port: int, spec: TestSpec) -> list[str]:
     """The command line of a netperf that measures a test.
 
     Raises:
         SpecError: It cannot be asked for with netperf.
     """
-    if spec.test not in NETPERF_TESTS or spec.duration_s is None:
-        raise SpecError(f"an unmodified netperf in a campaign runs {', '.join(NETPERF_TESTS)} "
-                        f"for a time, not {spec.test}")
+    check_for_netperf(spec)
+    assert spec.duration_s is not None
     words = [program, "-H", address, "-p", str(port), "-t", spec.test,
              "-l", str(math.ceil(spec.duration_s)), "-D", f"{spec.interim_s or 1:g}", "--",
              "-r", f"{spec.request_bytes},{spec.response_bytes}",

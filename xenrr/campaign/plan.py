@@ -62,8 +62,10 @@ def plan_campaign(spec: CampaignSpec) -> Plan:
     """Expand a campaign: experiments, cells, repeats, in seeded random order."""
     chance = random.Random(spec.seed)
     rounds: list[Round] = []
-    for repeat in range(1, spec.repeats + 1):
+    most = max(experiment.repeats or spec.repeats for experiment in spec.experiments)
+    for repeat in range(1, most + 1):
         block = [one for experiment in spec.experiments
+                 if repeat <= (experiment.repeats or spec.repeats)
                  for one in _rounds(spec, experiment, repeat)]
         if spec.order == "random":
             chance.shuffle(block)

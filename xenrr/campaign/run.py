@@ -54,7 +54,9 @@ Tell = Callable[[Event], None]
 Result = TypeVar("Result")
 
 ATTEMPTS = 2
-SKEW_ATTEMPTS = 8
+SKEW_ATTEMPTS = 12
+# What keeps a machine busy lasts for a while: each wait is longer than the one before by this.
+SKEW_PAUSE_S = 0.1
 HOPELESS_ROUNDS = 3
 # Until GO has reached the last of them: a message each, and the round trip; and before GO the
 # time in which they read their machine's counters and make their threads, beside one another.
@@ -173,8 +175,11 @@ class Coordinator:
                 record = await self._one_round(one, number, attempt)
                 if record.stopped:
                     raise _Stopped
-                if record.complete or (attempt >= ATTEMPTS and not self._is_apart(record)):
+                apart = self._is_apart(record)
+                if record.complete or (attempt >= ATTEMPTS and not apart):
                     break
+                if apart:
+                    await self._or_stop(asyncio.sleep(attempt * SKEW_PAUSE_S))
             in_vain = 0 if record.complete else in_vain + 1
             if in_vain >= HOPELESS_ROUNDS:
                 outcome.gave_up = (f"{in_vain} rounds in a row could not be measured; the "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Union
@@ -19,10 +19,10 @@ from xenrr.errors import SpecError
 from xenrr.lab.document import Document, Table, read_document
 from xenrr.lab.spec import LabSpec, load_lab
 from xenrr.results.campaign import MachineFacts
-from xenrr.results.record import TESTS, TestSpec
+from xenrr.results.record import MAX_RATE_TPS, TESTS, TestSpec
 
-__all__ = ["CampaignSpec", "Cell", "Experiment", "Machine", "TargetSpec", "load_campaign",
-           "make_campaign", "test_of"]
+__all__ = ["CampaignSpec", "Cell", "Experiment", "Machine", "TargetSpec", "check_for_netperf",
+           "load_campaign", "make_campaign", "test_of"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 NAME_EXPECTED = "letters, digits, _ . or -, 64 in all"
@@ -45,13 +45,15 @@ TOP_KEYS = ("name", "study", "duration", "warmup", "repeats", "order", "seed", "
             "interim", "timeout", "max_skew", "engine", "lab", "scheduler", "target",
             "test", "factors", "machine", "experiment")
 TARGET_KEYS = ("machine", "address", "port", "serve")
-TEST_KEYS = ("type", "request", "response", "burst", "nodelay")
-FACTOR_KEYS = ("type", "request", "response", "burst")
+FACTOR_KEYS = ("type", "request", "response", "burst", "flows", "rate")
+TEST_KEYS = (*FACTOR_KEYS, "nodelay")
 MACHINE_KEYS = ("name", "count", "host", "domain", "address", "launcher", "account", "python",
                 "sender", "program", "ssh", "worker")
-EXPERIMENT_KEYS = ("name", "senders", "mode", "target", "without")
+EXPERIMENT_KEYS = ("name", "senders", "mode", "target", "without", "repeats")
+# What a netperf can be asked in words that all of its releases with interim results know.
+NETPERF_TESTS = ("TCP_RR", "UDP_RR", "TCP_CRR")
 
-Value = Union[int, str, bool]
+Value = Union[int, float, str, bool]
 
 
 @dataclass(frozen=True)
@@ -129,12 +131,14 @@ class Experiment:
         mode: ``together``; ``alone`` for one after another, which gives solo rates; or
             ``matrix`` for each to each other, one pair at a time.
         target: Where they send to.
+        repeats: How often; 0 for as often as the campaign says.
     """
 
     name: str
     senders: tuple[str, ...]
     mode: str
     target: TargetSpec
+    repeats: int = 0
 
 
 @dataclass(frozen=True)
@@ -196,13 +200,30 @@ class CampaignSpec:
         if repeats is not None:
             if not 1 <= repeats <= MAX_REPEATS:
                 raise SpecError(f"repeats: from 1 to {MAX_REPEATS}, got {repeats}")
-            changed = replace(changed, repeats=repeats)
+            changed = replace(changed, repeats=repeats, experiments=tuple(
+                replace(one, repeats=min(one.repeats, repeats))
+                for one in changed.experiments))
         if seed is not None:
             changed = replace(changed, seed=seed)
         if duration_s is not None:
             test = replace(changed.test, duration_s=duration_s + changed.warmup_s)
             changed = replace(changed, duration_s=duration_s, test=test)
         return changed
+
+
+    def only(self, names: Sequence[str]) -> CampaignSpec:
+        """The same with some of its experiments.
+
+        Raises:
+            SpecError: There is no such experiment.
+        """
+        known = [one.name for one in self.experiments]
+        for name in names:
+            if name not in known:
+                raise SpecError(f"there is no experiment {name!r} in {self.file}; there are "
+                                f"{', '.join(known[:20])}")
+        return replace(self, experiments=tuple(
+            one for one in self.experiments if one.name in names))
 
 
 def load_campaign(file: str) -> CampaignSpec:
@@ -241,8 +262,9 @@ def make_campaign(document: Document) -> CampaignSpec:
                       duration_s + warmup_s, interim_s)
     experiments = _experiments(top, machines, target)
     repeats = top.whole("repeats", 1, MAX_REPEATS) or 1
-    rounds = repeats * len(cells) * sum(
-        _rounds_of(experiment) for experiment in experiments)
+    _check_netperf(top, machines, experiments, [test_of(base, cell) for cell in cells])
+    rounds = len(cells) * sum((experiment.repeats or repeats) * _rounds_of(experiment)
+                              for experiment in experiments)
     if rounds > MAX_ROUNDS:
         raise top.error("repeats", f"{rounds} rounds are more than {MAX_ROUNDS}; expected "
                                    "fewer repeats, experiments or factors")
@@ -467,9 +489,14 @@ def _test(top: Table) -> dict[str, Value]:
     values: dict[str, Value] = {}
     if (kind := table.text("type", f"one of {', '.join(TESTS)}")) is not None:
         values["type"] = kind
-    for key, low in (("request", 1), ("response", 1), ("burst", 0)):
-        if (count := _whole(table, key, low, units.MAX_MESSAGE_BYTES)) is not None:
+    for key, low, high in (("request", 1, units.MAX_MESSAGE_BYTES),
+                           ("response", 1, units.MAX_MESSAGE_BYTES),
+                           ("burst", 0, units.MAX_MESSAGE_BYTES),
+                           ("flows", 1, units.MAX_FLOWS)):
+        if (count := _whole(table, key, low, high)) is not None:
             values[key] = count
+    if (rate_tps := table.number("rate", 0, MAX_RATE_TPS)) is not None:
+        values["rate"] = rate_tps
     if "nodelay" in table.data:
         if not isinstance(table.data["nodelay"], bool):
             raise table.error("nodelay", "test: nodelay: expected true or false, "
@@ -489,11 +516,10 @@ def _factors(top: Table) -> dict[str, list[Value]]:
         if not 1 <= len(values) <= MAX_VALUES:
             raise table.error(key, f"factors: {key}: expected 1 to {MAX_VALUES} values, "
                                    f"found {len(values)}")
-        wanted: Callable[[Any], bool] = (
-            (lambda value: isinstance(value, str)) if key == "type" else
-            (lambda value: isinstance(value, int) and not isinstance(value, bool)))
-        if not all(map(wanted, values)) or len(set(values)) < len(values):
-            what = "names of tests" if key == "type" else "whole numbers"
+        what, kinds = {"type": ("names of tests", (str,)), "rate": ("rates", (int, float))}.get(
+            key, ("whole numbers", (int,)))
+        if len(set(map(str, values))) < len(values) or not all(
+                isinstance(value, kinds) and not isinstance(value, bool) for value in values):
             raise table.error(key, f"factors: {key}: expected a list of different {what}, "
                                    f"found {values!r}")
         factors[key] = values
@@ -501,21 +527,26 @@ def _factors(top: Table) -> dict[str, list[Value]]:
 
 
 FIELDS = {"type": "test", "request": "request_bytes", "response": "response_bytes",
-          "burst": "burst", "nodelay": "nodelay"}
+          "burst": "burst", "nodelay": "nodelay", "flows": "flows", "rate": "rate_tps"}
+
+
+def _fields(values: Mapping[str, Value]) -> dict[str, Any]:
+    """Values of a declaration as fields of a ``TestSpec``; a rate of 0 is the closed loop."""
+    return {FIELDS[name]: None if name == "rate" and not value else value
+            for name, value in values.items()}
 
 
 def test_of(base: TestSpec, cell: Cell) -> TestSpec:
     """A campaign's test with the values of one cell."""
-    changes: dict[str, Any] = {FIELDS[name]: value for name, value in cell.values}
+    changes = _fields(dict(cell.values))
     # The shape belongs to the name of the test, and the name may be what changes.
     return replace(base, protocol="", direction="", connecting=False, **changes)
 
 
 def _checked_test(table: Table, what: str, values: Mapping[str, Value], duration_s: float,
                   interim_s: float) -> TestSpec:
-    asked: dict[str, Any] = {FIELDS[name]: value for name, value in values.items()}
     try:
-        spec = TestSpec(**asked, duration_s=duration_s, interim_s=interim_s)
+        spec = TestSpec(**_fields(values), duration_s=duration_s, interim_s=interim_s)
     except SpecError as exc:
         raise table.error("", f"{table.where}{what + ': ' if what else ''}{exc}") from exc
     if spec.is_one_way:
@@ -547,7 +578,8 @@ def _experiments(top: Table, machines: Mapping[str, Machine], target: TargetSpec
         if name in found:
             raise table.error("name", f"{table.where}name: there is an experiment {name!r} "
                                       "already")
-        found[name] = Experiment(name, senders, mode, goal)
+        found[name] = Experiment(name, senders, mode, goal,
+                                 table.whole("repeats", 1, MAX_REPEATS) or 0)
     if not found:
         senders = tuple(name for name in machines if name != target.machine)
         if not senders:
@@ -578,6 +610,33 @@ def _senders(table: Table, machines: Mapping[str, Machine], target: str) -> tupl
     if not senders:
         raise table.error("senders", f"{table.where}senders: expected {expected}, found none")
     return tuple(senders)
+
+
+def check_for_netperf(spec: TestSpec) -> None:
+    """Refuse a test that an unmodified netperf cannot be asked for.
+
+    Raises:
+        SpecError: It cannot.
+    """
+    if spec.test not in NETPERF_TESTS or spec.duration_s is None:
+        raise SpecError(f"an unmodified netperf in a campaign runs {', '.join(NETPERF_TESTS)} "
+                        f"for a time, not {spec.test}")
+    if spec.flows > 1 or spec.rate_tps is not None:
+        raise SpecError("an unmodified netperf has one flow, and sends when it is answered: "
+                        "flows and rate are for xenrr's senders")
+
+
+def _check_netperf(top: Table, machines: Mapping[str, Machine],
+                   experiments: Sequence[Experiment], tests: Sequence[TestSpec]) -> None:
+    old = {name for one in experiments for name in one.senders
+           if machines[name].facts.sender == "netperf"}
+    for test in tests if old else ():
+        try:
+            check_for_netperf(test)
+        except SpecError as exc:
+            table = next(table for table in top.tables("machine")
+                         if table.data.get("sender") == "netperf")
+            raise table.error("sender", f"{table.where}sender: {exc}") from exc
 
 
 def _rounds_of(experiment: Experiment) -> int:

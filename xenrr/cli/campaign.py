@@ -56,6 +56,8 @@ class CampaignCommand:
                          help="length of each round instead of the declared one")
         run.add_argument("--repeats", type=int, metavar="N", help="likewise, repeats")
         run.add_argument("--seed", type=int, metavar="N", help="likewise, seed of the order")
+        run.add_argument("--only", metavar="NAME[,NAME]", type=lambda text: text.split(","),
+                         help="some of the experiments")
         run.add_argument("--user-namespace", action="store_true",
                          help="make a lab as if without root")
         table = actions.add_parser("table", help="show the tables of a file of results")
@@ -83,6 +85,8 @@ def _run(args: Namespace) -> int:
     from xenrr.campaign.spec import load_campaign
 
     spec = load_campaign(args.file).shortened(args.duration, args.repeats, args.seed)
+    if args.only:
+        spec = spec.only(args.only)
     plan = plan_campaign(spec)
     screen = Screen()
     if args.dry_run:
@@ -288,6 +292,7 @@ def _run_in_own_lab(args: Namespace, spec: CampaignSpec, path: str) -> int:
     for option in ("duration", "repeats", "seed"):
         if getattr(args, option) is not None:
             words += [f"--{option}", str(getattr(args, option))]
+    words += ["--only", ",".join(args.only)] if args.only else []
     words += [f"--{option}" for option in ("resume", "json") if getattr(args, option)]
     screen = Screen()
 

@@ -7,7 +7,7 @@ the mean over repeats of what a machine did in the window in which all senders r
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from xenrr.report.study import STUDIES
@@ -175,8 +175,21 @@ def campaign_table(contents: CampaignContents) -> CampaignTable:
         header.study if any(column.compared for column in columns) else "",
         tuple(machine for machine in header.machines if machine.name in rows),
         tuple(columns), tuple(contents.missing()),
-        tuple(f"{one.key}: {name + ': ' if name else ''}{text}" for one in contents.rounds
-              for name, text in one.failures.items()))
+        tuple(_failures(contents)))
+
+
+def _failures(contents: CampaignContents) -> Iterator[str]:
+    """What went wrong; tries that were only not together enough are one line for a round."""
+    apart: dict[str, int] = {}
+    for one in contents.rounds:
+        for name, text in one.failures.items():
+            if not name and one.skew_ns and one.window_end_ns:
+                apart[one.key] = apart.get(one.key, 0) + 1
+            else:
+                yield f"{one.key}: {name + ': ' if name else ''}{text}"
+    for key, tries in apart.items():
+        yield (f"{key}: in {tries} {'try' if tries == 1 else 'tries'} the senders began "
+               "further apart than max_skew")
 
 
 def _place(name: tuple[str, str]) -> tuple[float, str, str]:

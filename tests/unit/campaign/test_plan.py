@@ -13,10 +13,11 @@ from peers import ROOT, clean_environment
 
 from xenrr.campaign.plan import plan_campaign, plan_lines
 from xenrr.campaign.spec import load_campaign, make_campaign
+from xenrr.errors import SpecError
 from xenrr.lab.document import parse_document
 
-EXAMPLES = {"table1.toml": 40, "table1-lab.toml": 12, "pair.toml": 20, "incast-100.toml": 6,
-            "all-to-all.toml": 18}
+EXAMPLES = {"table1.toml": 76, "table1-lab.toml": 24, "table1-lab-plain.toml": 12,
+            "pair.toml": 20, "incast-100.toml": 6, "all-to-all.toml": 18}
 THREE = """\
 repeats = 3
 [target]
@@ -99,10 +100,25 @@ def test_no_example_of_a_campaign_is_forgotten():
 
 def test_the_study_s_experiments():
     spec = load_campaign(str(ROOT / "examples/table1.toml"))
-    assert [len(one.senders) for one in spec.experiments] == [12, 11, 8, 6]
+    assert [len(one.senders) for one in spec.experiments] == [12, 11, 8, 6, 12]
+    assert spec.experiments[-1].mode == "alone"
     emulated = load_campaign(str(ROOT / "examples/table1-lab.toml"))
     assert [one.senders for one in emulated.experiments] == [
         one.senders for one in spec.experiments]
+    plain = load_campaign(str(ROOT / "examples/table1-lab-plain.toml"))
+    assert plain.experiments == emulated.experiments[:4]
+
+
+def test_experiments_with_repeats_of_their_own_and_some_alone():
+    spec, plan = planned(THREE.replace('mode = "alone"', 'mode = "alone"\nrepeats = 1'))
+    assert Counter(one.experiment for one in plan.rounds) == {
+        "both": 6, "solo/a": 2, "solo/b": 2}
+    assert {one.repeat for one in plan.rounds if one.experiment != "both"} == {1}
+    assert Counter(one.experiment for one in plan_campaign(spec.only(["solo"])).rounds) == {
+        "solo/a": 2, "solo/b": 2}
+    assert len(plan_campaign(spec.shortened(repeats=1)).rounds) == 6
+    with pytest.raises(SpecError, match="no experiment 'none'"):
+        spec.only(["both", "none"])
 
 
 def test_a_plan_as_json():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xenrr.campaign.spec import make_campaign
+from xenrr.campaign.spec import test_of as cell_test
 from xenrr.errors import SpecError
 from xenrr.lab.document import parse_document
 
@@ -44,6 +45,14 @@ def test_factors_make_cells():
     assert [cell.name for cell in spec.cells] == [
         "type=TCP_RR request=1", "type=TCP_RR request=1400", "type=UDP_RR request=1",
         "type=UDP_RR request=1400"]
+
+
+def test_flows_and_rates_are_factors_and_a_rate_of_0_is_the_closed_loop():
+    spec = read(SMALL + "[test]\nburst = 3\n[factors]\nflows = [1, 100]\nrate = [0, 2500.5]\n")
+    tests = [cell_test(spec.test, cell) for cell in spec.cells]
+    assert [(test.flows, test.rate_tps, test.burst) for test in tests] == [
+        (1, None, 3), (1, 2500.5, 3), (100, None, 3), (100, 2500.5, 3)]
+    assert [cell.name for cell in spec.cells][-1] == "flows=100 rate=2500.5"
 
 
 def test_a_count_makes_many_machines():
@@ -97,6 +106,17 @@ def test_another_length_keeps_the_warm_up():
     (SMALL + '[[experiment]]\nname = "x|y"\n', 8, "letters, digits"),
     (SMALL + "[factors]\nrequest = []\n", 8, "expected 1 to 100 values"),
     (SMALL + "[factors]\nrequest = [1, 1]\n", 8, "different whole numbers"),
+    (SMALL + "[factors]\nflows = [1, 2.5]\n", 8, "different whole numbers"),
+    (SMALL + "[factors]\nflows = [0]\n", 7, "flows has to lie between 1"),
+    (SMALL + "[factors]\nrate = [100, true]\n", 8, "different rates"),
+    (SMALL + "[factors]\nrate = [-1]\n", 7, "rate_tps has to lie between"),
+    (SMALL + '[test]\ntype = "TCP_CRR"\nflows = 2\n', 7, "round trips on lasting connections"),
+    (SMALL + "[test]\nrate = true\n", 8, "rate: expected"),
+    (SMALL + '[[machine]]\nname = "c"\nsender = "netperf"\n[test]\nflows = 2\n', 9,
+     "flows and rate are for xenrr's senders"),
+    (SMALL + '[[machine]]\nname = "c"\nsender = "netperf"\n[test]\ntype = "TCP_CC"\n', 9,
+     "runs TCP_RR, UDP_RR, TCP_CRR for a time"),
+    (SMALL + '[[experiment]]\nrepeats = 0\n', 8, "repeats: expected"),
     (SMALL + '[factors]\ntype = ["TCP_STREAM"]\n', 8, "expected a test with round trips"),
     (SMALL + '[test]\ntype = "SCTP_RR"\n', 7, "there is no test SCTP_RR"),
     (SMALL + "[test]\nrequest = 0\n", 8, "expected a whole number from 1"),
