@@ -10,6 +10,7 @@ SOURCES = pyproject.toml $(wildcard xenrr/engine/*.c xenrr/engine/*.h)
 TESTS ?= tests
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+QUICK_BENCH = --benchmark-max-time=0.3 --benchmark-columns=min,median,iqr,rounds
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench clean
@@ -34,16 +35,17 @@ demo: ## two tests and the study's experiments on this machine, in about a minut
 	fi
 
 test: $(VENV)/installed-test ## run all tests
-	$(VENV)/bin/python -m pytest -q -n 4 $(PYTEST_ARGS) $(TESTS)
+	$(VENV)/bin/python -m pytest -q -n 4 --dist worksteal $(PYTEST_ARGS) $(TESTS)
 
 check: $(VENV)/installed-dev ## ruff, mypy strict, clang-format, layers
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/clang-format --dry-run --Werror xenrr/engine/*.c xenrr/engine/*.h
+	$(VENV)/bin/clang-format --dry-run --Werror xenrr/engine/*.[ch] benchmarks/floors/*.[ch]
 	$(VENV)/bin/python -m pytest -q tests/unit/test_layers.py
 
-bench: $(VENV)/installed ## one flow beside netperf and the bare system calls
-	$(VENV)/bin/python -m benchmarks.rr $(BENCH_ARGS)
+bench: $(VENV)/installed-bench ## beside peers and bare system calls; BENCH_ARGS=P4 one of them
+	$(if $(BENCH_ARGS),,$(VENV)/bin/python -m pytest -q $(QUICK_BENCH) benchmarks)
+	$(VENV)/bin/python -m benchmarks $(BENCH_ARGS)
 
 clean: ## remove what these commands made
 	rm -rf .venv* build dist xenrr.egg-info .mypy_cache .ruff_cache .hypothesis .benchmarks
@@ -62,6 +64,10 @@ $(VENV)/installed: $(SOURCES) | $(VENV)/bin/python
 $(VENV)/installed-test: $(SOURCES) | $(VENV)/bin/python
 	$(PIP) install --editable '.[test]'
 	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-bench: $(SOURCES) | $(VENV)/bin/python
+	$(PIP) install --editable '.[test,bench]'
+	@touch $@ $(VENV)/installed $(VENV)/installed-test
 
 $(VENV)/installed-dev: $(SOURCES) | $(VENV)/bin/python
 	$(PIP) install --editable '.[test,dev]'

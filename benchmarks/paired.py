@@ -1,17 +1,21 @@
 """Paired ratios: the only speed figures that can be trusted on a shared machine.
 
-Two things alternate A B B A within one session, so that a drift of the machine hits both;
-the answer is the median of the ratios and its interval. An A A pair, run the same way,
-states the noise that no ratio here can be better than.
+What is compared takes turns within one session, A B C and then C B A, so that a drift of the
+machine hits all of it; the answer is the median of the ratios and its interval. A A pairs,
+run the same way, state the noise that no ratio here can be better than.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-__all__ = ["Ratio", "paired_ratio"]
+__all__ = ["MEDIAN_RANKS", "Measure", "Ratio", "Rounds", "Sample", "measure_rounds"]
+
+# What one run gives, by name: "rate" in transactions per second or 10^6 bit/s, "p99_ns", ...
+Sample = Mapping[str, float]
+Measure = Callable[[], Sample]
 
 # Ranks of the order statistics that hold the median of n pairs with at least 95 %
 # confidence (binomial, p = 1/2): the interval is from the k-th smallest to the k-th largest.
@@ -21,12 +25,13 @@ MEDIAN_RANKS = {6: 1, 7: 1, 8: 1, 9: 2, 10: 2, 11: 2, 12: 3, 13: 3, 14: 3, 15: 4
 
 @dataclass(frozen=True)
 class Ratio:
-    """Rate of A over rate of B.
+    """A over B.
 
     Attributes:
-        median, low, high: Median ratio and its 95 % interval.
+        median, low, high: Median ratio and its 95 % interval; with fewer than six pairs,
+            which have none, the smallest and the largest.
         noise: Largest distance from 1 that the middle half of A/A ratios reached.
-        a_rate, b_rate: Median rates, transactions per second.
+        a, b: Medians of both.
         pairs: How many pairs.
     """
 
@@ -34,8 +39,8 @@ class Ratio:
     low: float
     high: float
     noise: float
-    a_rate: float
-    b_rate: float
+    a: float
+    b: float
     pairs: int
 
     def to_plain(self) -> dict[str, float]:
@@ -43,33 +48,57 @@ class Ratio:
         return asdict(self)
 
 
-def paired_ratio(
-    a: Callable[[], float], b: Callable[[], float], pairs: int = 7, noise_pairs: int = 4
-) -> Ratio:
-    """Measure A against B.
+@dataclass(frozen=True)
+class Rounds:
+    """What was measured side by side.
+
+    Attributes:
+        samples: One of each round, by name.
+        noise: A/A pairs of the first name.
+    """
+
+    samples: Mapping[str, Sequence[Sample]]
+    noise: Sequence[tuple[Sample, Sample]]
+
+    def ratio(self, a: str, b: str, value: str = "rate") -> Ratio:
+        """One of those that were measured over another.
+
+        Raises:
+            KeyError: A sample does not tell this value.
+        """
+        pairs = [(one[value], other[value])
+                 for one, other in zip(self.samples[a], self.samples[b])]
+        ratios = sorted(one / other for one, other in pairs)
+        rank = MEDIAN_RANKS[max((known for known in MEDIAN_RANKS if known <= len(pairs)),
+                                default=min(MEDIAN_RANKS))]
+        noise = [abs(one[value] / other[value] - 1) for one, other in self.noise]
+        return Ratio(
+            median=statistics.median(ratios), low=ratios[rank - 1], high=ratios[-rank],
+            noise=statistics.median(noise) if noise else 0.0,
+            a=statistics.median(one for one, _ in pairs),
+            b=statistics.median(other for _, other in pairs), pairs=len(pairs))
+
+
+def measure_rounds(
+    measures: Mapping[str, Measure], pairs: int = 7, noise_pairs: int = 4,
+) -> Rounds:
+    """Measure side by side.
 
     Args:
-        a, b: Run once, give a rate.
-        pairs: Pairs to run, 6 or more.
-        noise_pairs: A/A pairs to run first.
+        measures: What to run, by name; the first one's noise is taken before all else.
+        pairs: Rounds, each with one run of everything.
+        noise_pairs: A/A pairs.
 
     Raises:
-        ValueError: Too few pairs for an interval.
+        ValueError: There is nothing to measure, or no round.
     """
-    if pairs < min(MEDIAN_RANKS):
-        raise ValueError(f"an interval needs {min(MEDIAN_RANKS)} pairs or more, got {pairs}")
-    noise = [abs(a() / a() - 1) for _ in range(noise_pairs)]
-    rates: list[tuple[float, float]] = []
+    if not measures or pairs < 1:
+        raise ValueError(f"{len(measures)} things in {pairs} rounds are no measurement")
+    first = measures[next(iter(measures))]
+    noise = [(first(), first()) for _ in range(noise_pairs)]
+    samples: dict[str, list[Sample]] = {name: [] for name in measures}
     for number in range(pairs):
-        if number % 2:
-            b_rate = b()
-            rates.append((a(), b_rate))
-        else:
-            a_rate = a()
-            rates.append((a_rate, b()))
-    ratios = sorted(a_rate / b_rate for a_rate, b_rate in rates)
-    rank = MEDIAN_RANKS[max(known for known in MEDIAN_RANKS if known <= pairs)]
-    return Ratio(
-        median=statistics.median(ratios), low=ratios[rank - 1], high=ratios[-rank],
-        noise=statistics.median(noise), a_rate=statistics.median(rate for rate, _ in rates),
-        b_rate=statistics.median(rate for _, rate in rates), pairs=pairs)
+        names = list(measures)
+        for name in reversed(names) if number % 2 else names:
+            samples[name].append(measures[name]())
+    return Rounds(samples, noise)
