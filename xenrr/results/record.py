@@ -366,6 +366,13 @@ class TestSpec:
                             f"got {self.burst}")
 
     @property
+    def asked_rate_tps(self) -> float | None:
+        """Requests per second of all flows together, ``None`` for the closed loop."""
+        if self.rate_tps is None or not self.rate_per_flow:
+            return self.rate_tps
+        return self.rate_tps * self.flows
+
+    @property
     def is_datagram(self) -> bool:
         """Whether the data travels as UDP datagrams."""
         return self.protocol == UDP
@@ -582,8 +589,12 @@ class Run:
     @property
     def latency_from_rate_us(self) -> float:
         """netperf's round-trip latency in µs: derived from the rate, not measured."""
-        rate = self.rate_tps
-        return (1 + self.spec.burst) * 1e6 / rate if rate else 0.0
+        rate, window = self.rate_tps, 1 + self.spec.burst
+        return self.spec.flows * window * 1e6 / rate if rate else 0.0
+
+    def flows_ended_early(self) -> tuple[FlowRecord, ...]:
+        """Those of many flows that did not last as long as the run did."""
+        return tuple(flow for flow in self.flows if flow.ended != self.ended)
 
     @property
     def undecomposed(self) -> int:

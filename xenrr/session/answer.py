@@ -9,6 +9,9 @@ are sent only there, unless the policy says otherwise: no stranger in the number
 reflector for forged datagrams. Where a request names another address of either end, as one
 does whose control connection takes a network of its own, the far end of the data cannot be
 known; then it may be any, but for datagrams only if no more is sent than was received.
+
+A test of many flows has a connection for each of them, or over UDP one socket for all. They
+go to a pool (``pool``), as round trips of single sessions do when there are many of those.
 """
 
 from __future__ import annotations
@@ -32,10 +35,12 @@ from xenrr.engine.base import (
     StreamSpec,
     Tally,
 )
+from xenrr.engine.flows import Join
 from xenrr.engine.tcp_facts import tcp_info_of
 from xenrr.results.record import SECOND_NS
 from xenrr.session.dataoptions import BACKLOG, apply_options, keep_accepted
-from xenrr.session.datapath import RELEASE_AFTER_S, LoopThread
+from xenrr.session.datapath import RELEASE_AFTER_S
+from xenrr.session.pool import Alone, Pools, Work, can_pool
 from xenrr.session.replies import Offer, Outcome, response_to, results_of
 from xenrr.session.requests import PAD_TIME_S, AnyRequest, AnyResponse, AnyResults
 from xenrr.session.shapes import End, Shape
@@ -58,6 +63,9 @@ STRAY_END_LIMIT_S = 1.0
 # How long a counted TCP test waits for the sender to close first, so that no reset
 # overtakes the last response.
 LINGER_LIMIT_S = 2.0
+# Once the first of many flows has connected, the others have this long.
+ALL_FLOWS_LIMIT_S = 30.0
+MAX_BACKLOG = 4096
 
 
 class TestAnswer:
@@ -67,15 +75,19 @@ class TestAnswer:
         wanted: The test.
         request: The request it came from, for the fields that are echoed.
         engine: What runs it.
+        pools: Where it may run besides.
         peer: Address that data may come from where the request names none, ``None`` for any.
         sender: Address of the control connection's far end.
         cpus: Number of CPUs to report, ``None`` for what the system has.
         spin, busy_poll_us: See ``TargetPolicy``.
+        flows: Data connections that the sender was promised.
 
     Attributes:
         usage: CPU utilisation in the data phase, ``None`` where it was not measured.
         strangers: How many were turned away.
         spins: Whether the loop polls before it blocks.
+        where: How the loop waited, empty for a blocking one of its own.
+        flows: See above.
 
     Raises:
         Refused: The data socket cannot be had, or leads elsewhere.
@@ -84,14 +96,18 @@ class TestAnswer:
     __test__ = False
 
     def __init__(
-        self, wanted: TestWanted, request: AnyRequest, engine: Engine, peer: str | None,
-        sender: str, cpus: int | None = None, spin: bool = False, busy_poll_us: int = -1,
+        self, wanted: TestWanted, request: AnyRequest, engine: Engine, pools: Pools,
+        peer: str | None, sender: str, cpus: int | None = None, spin: bool = False,
+        busy_poll_us: int = -1, flows: int = 1,
     ) -> None:
         self._wanted = wanted = replace(
             wanted, options=replace(wanted.options, busy_poll=busy_poll_us))
-        self.spins = spin and wanted.shape is Shape.ROUNDS
+        self.flows = flows
+        self.spins = spin and wanted.shape is Shape.ROUNDS and flows == 1
+        self.where = ""
         self._request = request
         self._engine = engine
+        self._pools = pools
         self._sends_first = wanted.datagram and wanted.shape is Shape.SENDS
         self._destination = wanted.data_host or sender
         magnifies = wanted.datagram and wanted.send_bytes > max(wanted.receive_bytes, 0)
@@ -99,7 +115,10 @@ class TestAnswer:
             raise Refused(errno.EACCES, f"datagrams to {self._destination}, which did not ask")
         other_path = wanted.other_address or self._destination != sender
         self._peer = None if other_path and not magnifies else peer
+        # Of many flows the first one.
         self._data: socket.socket | None = None
+        self._others: list[socket.socket] = []
+        self._flows_peer = b""
         self._meter = load_meter(cpus) if wanted.measure_cpu else None
         self.usage: CpuUsage | None = None
         self.strangers = 0
@@ -110,6 +129,9 @@ class TestAnswer:
         self._end = End.chosen(
             wanted.shape, wanted.rings, datagram=wanted.datagram,
             sizes=(wanted.send_bytes, wanted.receive_bytes), socket_buffers=self._buffers)
+        if flows > 1 and not self._can_pool():
+            self._offered.close()
+            raise Refused(errno.EINVAL, f"many flows of {wanted.name} with these options")
 
     def __enter__(self) -> TestAnswer:
         return self
@@ -118,6 +140,8 @@ class TestAnswer:
         self._offered.close()
         if self._data is not None:
             self._data.close()
+        for sock in self._others:
+            sock.close()
 
     def response(self) -> AnyResponse:
         """What the sender is told before it connects."""
@@ -177,11 +201,15 @@ class TestAnswer:
         if data is None or not self._lingers:
             return
         loop = asyncio.get_running_loop()
-        data.setblocking(False)
-        with contextlib.suppress(OSError, asyncio.TimeoutError):
-            async def drain() -> None:
-                while await loop.sock_recv(data, 65536):
-                    pass
+
+        async def drain() -> None:
+            for sock in (data, *self._others):
+                sock.setblocking(False)
+                with contextlib.suppress(OSError):
+                    while await loop.sock_recv(sock, 65536):
+                        pass
+
+        with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(drain(), LINGER_LIMIT_S)
 
     @property
@@ -213,7 +241,7 @@ class TestAnswer:
             _bind_somewhere(sock, wanted.address or ANY_ADDRESS[family], wanted.port)
             if not wanted.datagram:
                 connections = wanted.shape is Shape.CONNECTIONS
-                sock.listen(128 if connections else BACKLOG)
+                sock.listen(128 if connections else min(max(BACKLOG, self.flows), MAX_BACKLOG))
             sock.setblocking(False)
         except OSError as exc:
             sock.close()
@@ -234,6 +262,9 @@ class TestAnswer:
             await _readable(self._offered)
             self._data = self._offered
             return
+        if self.flows > 1:
+            await self._accept_all()
+            return
         while self._data is None:
             sock, address = await loop.sock_accept(self._offered)
             if self._peer in (None, address[0]):
@@ -245,11 +276,36 @@ class TestAnswer:
         self._offered.close()
         keep_accepted(sock, self._wanted.options)
 
+    async def _accept_all(self) -> None:
+        """Accept the connections of all flows, as many at a time as there are.
+
+        Raises:
+            asyncio.TimeoutError: Some did not come.
+        """
+        found: list[socket.socket] = []
+        self._others = found  # closed with the others if this is cut short
+        while len(found) < self.flows:
+            await asyncio.wait_for(_readable(self._offered),
+                                   ALL_FLOWS_LIMIT_S if found else None)
+            with contextlib.suppress(BlockingIOError):
+                while len(found) < self.flows:
+                    sock, address = self._offered.accept()
+                    if self._peer in (None, address[0]):
+                        found.append(sock)
+                    else:
+                        self.strangers += 1
+                        sock.close()
+        self._offered.close()
+        for sock in found:
+            keep_accepted(sock, self._wanted.options)
+        self._data = found.pop(0)
+
     async def _adopt_datagrams(self) -> None:
         """Connect the socket to the first sender from the right address.
 
         Its first request stays queued for the engine. A connected socket is what makes the
-        answers quick, and what keeps everybody else out from then on.
+        answers quick, and what keeps everybody else out from then on. One that serves many
+        flows of a sender cannot be connected; there it is the pool that keeps them out.
         """
         sock = self._offered
         ended = False
@@ -265,6 +321,9 @@ class TestAnswer:
             elif not data:
                 ended = True
                 sock.recvfrom(1)
+            elif self.flows > 1:
+                self._flows_peer = socket.inet_pton(sock.family, address[0].partition("%")[0])
+                self._data = sock
             else:
                 sock.connect(address)
                 self._data = sock
@@ -294,27 +353,26 @@ class TestAnswer:
             buffers=end.buffers, pace=wanted.pace, discard=wanted.discard,
             short_ends=wanted.short_ends)
 
-    async def _take_part(self, data: socket.socket, gone: asyncio.Future[None]) -> Tally:
-        wanted = self._wanted
+    def _can_pool(self) -> bool:
+        spec = self._engine_spec()
+        return isinstance(spec, LoopSpec) and can_pool(spec)
+
+    def _begin(self, data: socket.socket) -> Work:
+        spec, cpu = self._engine_spec(), self._wanted.cpu
         data.setblocking(True)
-        work = LoopThread(self._engine, data, self._engine_spec(), wanted.cpu)
-        loop = asyncio.get_running_loop()
-        over = loop.create_future()
+        if self.flows > 1:
+            assert isinstance(spec, LoopSpec)
+            join = Join(0, 0, spec.datagram, spec.request_bytes, spec.response_bytes,
+                        spec.transactions * (self.flows if spec.datagram else 1),
+                        peer=self._flows_peer)
+            return self._pools.admit([sock.fileno() for sock in (data, *self._others)], join)
+        if isinstance(spec, LoopSpec) and cpu < 0 and can_pool(spec):
+            return self._pools.begin(data, spec)
+        return Alone(self._engine, data, spec, cpu, SILENT_END_S)
 
-        silent = 0
-
-        def watch() -> None:
-            nonlocal silent
-            for interim in work.read_interims():
-                silent = 0 if interim.interval_bytes else silent + 1
-            if silent >= SILENT_END_S:
-                work.stop()
-            if work.over:
-                loop.remove_reader(work.report_fd)
-                _set_done(over)
-
-        work.start()
-        loop.add_reader(work.report_fd, watch)
+    async def _take_part(self, data: socket.socket, gone: asyncio.Future[None]) -> Tally:
+        work = self._begin(data)
+        over = work.over
         try:
             await self._until_over(over, gone)
             for whole in (False, True):
@@ -326,12 +384,8 @@ class TestAnswer:
                     work.release(whole=whole)
                     await asyncio.wait({over}, timeout=RELEASE_AFTER_S)
             await over
-        except asyncio.CancelledError:
-            work.stop()
-            work.release(whole=True)
-            raise
         finally:
-            loop.remove_reader(work.report_fd)
+            self.where = work.where
             tally = work.result()
         return tally
 
@@ -368,15 +422,25 @@ class TestAnswer:
         if wanted.shape is Shape.CONNECTIONS:
             data.close()
             return
-        self._retransmissions = tcp_info_of(data).get("tcpi_total_retrans", -1)
-        with contextlib.suppress(OSError):  # the sender may be gone: nothing to tell it
-            if not wanted.datagram:
-                data.shutdown(socket.SHUT_WR)
-                if not self._lingers:
-                    data.close()
-            elif not wanted.classic and tally.ended is not Ended.PEER:
-                for _ in range(3):
-                    data.send(b"")
+        every = (data, *self._others)
+        resent = [tcp_info_of(sock).get("tcpi_total_retrans", -1) for sock in every]
+        self._retransmissions = -1 if -1 in resent else sum(resent)
+        if wanted.datagram:
+            self._end_datagrams(data, tally)
+            return
+        for sock in every:
+            with contextlib.suppress(OSError):  # the sender may be gone: nothing to tell it
+                sock.shutdown(socket.SHUT_WR)
+            if not self._lingers:
+                sock.close()
+
+    def _end_datagrams(self, data: socket.socket, tally: Tally) -> None:
+        # A socket of many flows is not connected: their sender looks at its clock.
+        if self._wanted.classic or tally.ended is Ended.PEER or self.flows > 1:
+            return
+        with contextlib.suppress(OSError):
+            for _ in range(3):
+                data.send(b"")
 
 
 async def _first_of(

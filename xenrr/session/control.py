@@ -64,6 +64,7 @@ def open_control(
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             control.identify_peer(silence_s)
+            control.passphrase, control.local_host = phrase, local_host
             return control
         except RemoteProtocolError:
             sock.close()
@@ -104,7 +105,11 @@ class ControlConnection:
     Attributes:
         sock: Its socket, to watch for a peer that goes away during a data phase.
         response_limit_s: How long each answer may take, in s.
+        passphrase, local_host: See ``open_control``; for ``again``.
     """
+
+    passphrase: bytes | None = None
+    local_host: str | None = None
 
     def __init__(
         self, sock: socket.socket, codec: SenderConnection, response_limit_s: float
@@ -132,6 +137,31 @@ class ControlConnection:
             self._send(self._codec.probe_silent())
         event = self._next(min(self.response_limit_s, IDENTIFY_LIMIT_S))
         assert isinstance(event, PeerIdentified), event
+
+    def again(self, timeout_s: float) -> ControlConnection:
+        """One more control connection to the same peer, whose dialect is known.
+
+        Args:
+            timeout_s: Limit for connecting, in s.
+
+        Raises:
+            OSError, ConnectionLost, RemoteProtocolError: See ``open_control``.
+        """
+        host, port = self.sock.getpeername()[:2]
+        begun_s = time.monotonic()
+        sock = _connect(host, port, self.sock.family, self.local_host, 0, timeout_s)
+        codec = SenderConnection(self.passphrase, self.dialect)
+        control = ControlConnection(sock, codec, self.response_limit_s)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.dialect.is_xenrr:
+                control.identify_peer(max(PROBE_SILENCE_S, 4 * (time.monotonic() - begun_s)))
+            else:
+                control._send(codec.start())
+        except BaseException:
+            sock.close()
+            raise
+        return control
 
     def request(self, message: Request, limit_s: float | None = None) -> object:
         """Send a request and wait for its answer: a response or an ``ErrorResponse``.

@@ -75,6 +75,7 @@ class DataEnd:
         spec: The test.
         shape: What the sender does in it.
         sock: The data socket.
+        sockets: It, and those of further flows.
     """
 
     def __init__(self, spec: TestSpec, control_family: int) -> None:
@@ -85,6 +86,7 @@ class DataEnd:
         family = family_of(spec.data_family) or socket.AddressFamily(control_family)
         kind = socket.SOCK_DGRAM if spec.is_datagram else socket.SOCK_STREAM
         self.sock = socket.socket(family, kind)
+        self.sockets = [self.sock]
         try:
             if spec.decompose:
                 _prepare_stamps(self.sock)
@@ -106,8 +108,9 @@ class DataEnd:
         self.close()
 
     def close(self) -> None:
-        """Free the socket and the file."""
-        self.sock.close()
+        """Free the sockets and the file."""
+        for sock in self.sockets:
+            sock.close()
         if self._file_fd >= 0:
             os.close(self._file_fd)
             self._file_fd = -1
@@ -171,6 +174,35 @@ class DataEnd:
             raise SpecError("the data connection would lead from the sender to itself: "
                             "give the sender another local data port than the target's")
         self.sock.settimeout(None)
+
+    def connect_more(self, flows: int, limit_s: float) -> None:
+        """Connect the sockets of further flows to where the first one has been connected.
+
+        Args:
+            flows: How many.
+            limit_s: How long each connection may take, in s.
+
+        Raises:
+            OSError: One of them cannot be connected.
+        """
+        address, first = self._address, self.sock
+        assert address is not None
+        local_host = self.spec.data_local_host
+        try:
+            for _ in range(flows):
+                sock = socket.socket(first.family, first.type)
+                self.sockets.append(sock)
+                for call in self._applied.calls:
+                    sock.setsockopt(*call)
+                if local_host:
+                    sock.bind((first.getsockname()[0], 0))
+                sock.settimeout(limit_s)
+                sock.connect(address)
+                sock.settimeout(None)
+        except OSError as exc:
+            raise OSError(exc.errno, f"data connection {len(self.sockets)} to "
+                                     f"{address_text(address)} failed: "
+                                     f"{exc.strerror or exc}") from exc
 
     @property
     def addresses(self) -> tuple[str, str]:

@@ -19,20 +19,32 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Union, cast
 
 from xenrr.engine.base import (
     INTERIM_RECORD,
     TICK_NS,
     AnySpec,
+    ConnectSpec,
     Engine,
     Interim,
+    LoopSpec,
     StreamSpec,
     Tally,
 )
 
-__all__ = ["RELEASE_AFTER_S", "LoopThread"]
+if TYPE_CHECKING:
+    # A single flow starts without them.
+    from xenrr.engine.flows import FlowsEngine, FlowsSpec, FlowsTally
+
+__all__ = ["RELEASE_AFTER_S", "AnyWork", "DataSockets", "LoopThread"]
+
+# What an engine is given: one connection, those of many flows, or none where it makes its
+# own; and what it is to do with them.
+DataSockets = Union[socket.socket, Sequence[socket.socket], None]
+AnyWork = Union[AnySpec, "FlowsSpec"]
 
 # The last record of a data phase.
 OVER = bytes(INTERIM_RECORD.size)
@@ -69,16 +81,23 @@ class LoopThread:
 
     Attributes:
         over: Whether it has ended.
+        flows: What each of many flows did, ``None`` before ``result`` and of other phases.
         usage: What the thread used in the data phase: voluntary and involuntary switches,
             time in user and system mode in µs; empty where the system does not tell.
     """
 
     def __init__(
-        self, engine: Engine, sock: socket.socket | None, spec: AnySpec, cpu: int = -1
+        self, engine: Engine, sock: DataSockets, spec: AnyWork, cpu: int = -1
     ) -> None:
         self._engine = engine
         self._sock = sock
-        self._spec = replace(spec, own_thread=True)
+        self._flows_spec: FlowsSpec | None = None
+        if isinstance(spec, (LoopSpec, ConnectSpec, StreamSpec)):
+            self._spec: AnySpec = replace(spec, own_thread=True)
+        else:
+            self._flows_spec = spec
+            self._spec = replace(spec.rounds, own_thread=True)
+        self.flows: FlowsTally | None = None
         self._cpu = cpu
         self.over = False
         self._abandoned = False
@@ -101,7 +120,7 @@ class LoopThread:
         Raises:
             RuntimeError: This machine has no more threads.
         """
-        if at_ns and not isinstance(self._spec, StreamSpec):
+        if at_ns and isinstance(self._spec, (LoopSpec, ConnectSpec)):
             self._spec = replace(self._spec, start_at_ns=at_ns)
         try:
             self._thread.start()
@@ -133,12 +152,11 @@ class LoopThread:
 
     def release(self, *, whole: bool = False) -> None:
         """Wake a loop that is blocked in a receive (``whole``: or in a send)."""
-        if self._sock is None:  # the engine makes its own, and none of them blocks for long
-            return
-        try:
-            self._sock.shutdown(socket.SHUT_RDWR if whole else socket.SHUT_RD)
-        except OSError:  # not connected any more: then nothing blocks
-            return
+        # Where the engine makes its own, none of them blocks for long; and of many flows
+        # none blocks at all.
+        if isinstance(self._sock, socket.socket):
+            with contextlib.suppress(OSError):  # not connected any more: then nothing blocks
+                self._sock.shutdown(socket.SHUT_RDWR if whole else socket.SHUT_RD)
 
     def result(self) -> Tally:
         """What the data phase did; waits for the thread and frees the pipes.
@@ -165,14 +183,24 @@ class LoopThread:
         try:
             self._bind()
             before = _thread_usage()
-            self._tally = self._engine.run(
-                self._sock, self._spec, self._stop_read, self._report_write)
+            self._tally = self._run()
             after = _thread_usage()
             self.usage = {name: after[name] - before[name] for name in before}
         except BaseException as exc:  # carried over to the thread that asked
             self._error = exc
         finally:
             self._say_over()
+
+    def _run(self) -> Tally:
+        if self._flows_spec is None:
+            assert self._sock is None or isinstance(self._sock, socket.socket)
+            return self._engine.run(
+                self._sock, self._spec, self._stop_read, self._report_write)
+        assert isinstance(self._sock, Sequence) and isinstance(self._spec, LoopSpec)
+        self.flows = cast("FlowsEngine", self._engine).run_flows(
+            self._sock, replace(self._flows_spec, rounds=self._spec), self._stop_read,
+            self._report_write)
+        return self.flows.total
 
     def _bind(self) -> None:
         if self._cpu < 0 or not hasattr(os, "sched_setaffinity"):

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from xenrr.engine.base import Ended, Engine, Interim, Tally
 from xenrr.results.record import SECOND_NS, InterimPoint
 from xenrr.session.control import ControlConnection
 from xenrr.session.dataend import DataEnd
-from xenrr.session.datapath import RELEASE_AFTER_S, LoopThread
+from xenrr.session.datapath import RELEASE_AFTER_S, AnyWork, DataSockets, LoopThread
 from xenrr.session.shapes import Shape
+
+if TYPE_CHECKING:
+    from xenrr.engine.flows import FlowsTally
 
 __all__ = ["DataPhase"]
 
@@ -33,9 +37,10 @@ class DataPhase:
 
     Args:
         engine: What runs it.
-        end: The data connection.
-        control: Watched for the target's end; ``None`` where there is none.
+        end: The data connection, or the first one of many.
+        controls: Watched for the target's end: when all of them have ended, so has it.
         on_interim: Takes interim results that were asked for.
+        sockets, work: What the engine is given instead of what ``end`` says.
 
     Attributes:
         interims: Those that came.
@@ -44,25 +49,30 @@ class DataPhase:
         started_epoch_s: Wall-clock time of its start.
         stop_asked: Whether ``stop`` was called.
         thread_usage: See ``LoopThread.usage``; empty before the end.
+        flows: See ``LoopThread.flows``.
     """
 
     def __init__(
-        self, engine: Engine, end: DataEnd, control: ControlConnection | None,
-        on_interim: TakeInterim | None,
+        self, engine: Engine, end: DataEnd, controls: Sequence[ControlConnection],
+        on_interim: TakeInterim | None, sockets: DataSockets = None,
+        work: AnyWork | None = None,
     ) -> None:
         spec = end.spec
-        self._control = control
+        self._controls = {control.sock.fileno(): control for control in controls}
         self._on_interim = on_interim
         self._wanted = spec.interim_s > 0
         self._shape = end.shape
         self._duration_s = spec.duration_s
-        self._loop = LoopThread(engine, end.engine_socket, end.engine_spec(), spec.local.cpu)
+        if work is None:
+            sockets, work = end.engine_socket, end.engine_spec()
+        self._loop = LoopThread(engine, sockets, work, spec.local.cpu)
         self.interims: list[InterimPoint] = []
         self.error = ""
         self.given_up: Ended | None = None
         self.started_epoch_s = 0.0
         self.stop_asked = False
         self.thread_usage: Mapping[str, int] = {}
+        self.flows: FlowsTally | None = None
 
     def stop(self) -> None:
         """End it early; safe in a signal handler and from any thread."""
@@ -89,14 +99,14 @@ class DataPhase:
         finally:
             tally = self._loop.result()
             self.thread_usage = self._loop.usage
+            self.flows = self._loop.flows
         return tally
 
     def _watch(self, wait_s: float) -> None:
         waiter = select.poll()
         waiter.register(self._loop.report_fd, select.POLLIN)
-        control_fd = -1
-        if self._control is not None:
-            control_fd = self._control.sock.fileno()
+        alive = len(self._controls)
+        for control_fd in self._controls:
             waiter.register(control_fd, select.POLLIN)
         begun_s = progress_s = time.monotonic() + wait_s
         end_s = begun_s + self._duration_s if self._duration_s is not None else None
@@ -111,10 +121,11 @@ class DataPhase:
                 if self._loop.over:
                     return
             now_s = time.monotonic()
-            if control_fd in ready:
+            for control_fd in ready & self._controls.keys():
                 # Either the results, early, or the peer is gone. Both end the watching.
                 waiter.unregister(control_fd)
-                if self._control is not None and self._control.peer_has_gone():
+                alive -= self._controls[control_fd].peer_has_gone()
+                if not alive:
                     self._give_up(Ended.PEER, "the peer closed the control connection during "
                                               "the test")
             if self.stop_asked or self.error:

@@ -15,7 +15,8 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
 
@@ -29,12 +30,14 @@ from xenrr.errors import (
     RemoteProtocolError,
     SpecError,
     TimestampsUnavailable,
+    XenrrError,
 )
 from xenrr.results.record import (
     NOTHING,
     RECEIVE,
     ROUND_TRIPS,
     SECOND_NS,
+    FlowRecord,
     InterimPoint,
     Run,
     SocketFacts,
@@ -60,13 +63,15 @@ from xenrr.session.requests import (
     report,
 )
 from xenrr.session.shapes import Shape
-from xenrr.session.sockets import family_of
+from xenrr.session.sockets import address_text, family_of
 from xenrr.wire.classic import RRResponse, RRResults
 from xenrr.wire.control import (
     CpuCalibrateRequest,
     CpuCalibrateResponse,
     DetailsRequest,
     ErrorResponse,
+    FlowsRequest,
+    FlowsResponse,
 )
 from xenrr.wire.dialect import CLASSIC_SERVER, Dialect
 from xenrr.wire.message import LONG_BYTES, UNKNOWN_REQUEST_ERRNO
@@ -85,6 +90,9 @@ __all__ = ["Sender", "open_sender"]
 GIVEN_UP_LIMIT_S = 2.0
 # The run is over by then: nobody waits long for what only adds to it.
 DETAILS_LIMIT_S = 10.0
+# A flow that is agreed on first waits until the last one has been: longer tests are asked for
+# when there are many.
+FLOWS_A_SECOND = 250
 # Services that any host may have, for tests without a control connection.
 ECHO_PORT, DISCARD_PORT, CHARGEN_PORT = 7, 9, 19
 UNCONTROLLED = Dialect(LONG_BYTES, None, "C", "no control connection")
@@ -135,6 +143,16 @@ class _Deal:
 
     agreed: Agreement
     classic: bool
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """A session with its data connections, one or all of them (``branches``)."""
+
+    end: DataEnd
+    classic: bool
+    sender: Sender
+    agreed: Agreement
 
 
 class Sender:
@@ -265,25 +283,48 @@ class Sender:
             raise SpecError("a test with no_control needs a sender without a control "
                             "connection, and the other way round")
         self._stop_asked = False
+        if _is_many(spec):
+            from xenrr.session.branches import check_flows
+
+            check_flows(spec)
+        with ExitStack() as sessions:
+            return self._run(spec, on_start, on_interim, patience_s, sessions)
+
+    def _run(
+        self, spec: TestSpec, on_start: Callable[[], int | None] | None,
+        on_interim: Callable[[InterimPoint], None] | None, patience_s: float,
+        sessions: ExitStack,
+    ) -> Run:
         conditions = Conditions()
-        # The context manager closes the data socket whatever happens below.
-        with self._data_end(spec) as end:
+        # The context manager closes the data sockets whatever happens below.
+        with ExitStack() as ends:
+            end = ends.enter_context(self._data_end(spec))
             # netserver's clock starts with its response: one that sends is asked late, or
-            # it would have sent for a part of its time before anybody listened.
-            late = end.shape is Shape.RECEIVES
+            # it would have sent for a part of its time before anybody listened. Nor does it
+            # wait for a pause when one flow is agreed on after the other.
+            late = end.shape is Shape.RECEIVES or spec.flows > 1
             self._pause(spec.wait_s if late else 0.0)
-            deal = self._agree(self._with_patience(spec, patience_s), end)
-            end.take_over(deal.agreed)
-            self._pause(0.0 if late else spec.wait_s)
-            end.connect(self._data_address(spec, end, deal.agreed.data_port), self._timeout_s)
+            asked = self._with_patience(spec, patience_s + spec.flows // FLOWS_A_SECOND)
+            if spec.flows > 1:
+                branches, failures = self._many(asked, end, sessions, ends)
+            else:
+                branches = [self._branch(asked, end, 0.0 if late else spec.wait_s)]
+                failures = []
             remote, local = end.addresses
-            phase = DataPhase(self._engine, end, self._control, on_interim)
+            phase = self._phase_of(spec, branches, on_interim)
+            names = [address_text(sock.getsockname()) for sock in _sockets(branches)]
             at_ns = on_start() if on_start is not None else None
             conditions.begin(end.tcp_info())
             tally = self._measured(phase, at_ns or 0)
             self.started_ns = tally.started_ns
             facts, tcp_info = end.facts(tally)
-            finish = end.finish(tally, classic=deal.classic, stopped=self._was_stopped)
+            if phase.flows is not None and spec.flows > 1:
+                from xenrr.session.branches import finish_flows
+
+                finish = finish_flows(branches, tally, phase.flows)
+            else:
+                finish = end.finish(tally, classic=branches[0].classic,
+                                    stopped=self._was_stopped)
             conditions.end()
         if spec.decompose:
             self._need_stamps(tally)
@@ -293,13 +334,22 @@ class Sender:
                 "no data had come or gone" if end.shape.one_way
                 else "no response had come back"))
         ended = (phase.given_up or _end_of(tally, end.shape, spec)).name.lower()
-        told, failure = self._report(spec, end, deal, phase, ended)
+        told, failure = self._reports(spec, branches, phase, ended)
         if told.tally != TargetTally() and self.dialect.is_xenrr:
             told = replace(told, cpu=self._details(told.cpu))
         if failure and not error:
             error = f"no results from the target: {failure}"
+        poller = "blocking"
+        flows: tuple[FlowRecord, ...] = ()
+        if phase.flows is not None:
+            poller = phase.flows.poller
+            if spec.flows > 1:
+                from xenrr.session.branches import flow_records
+
+                flows = flow_records(names, phase.flows, failures)
         return _run_of(
-            spec, tally, finish, told, deal.agreed.sockets, facts,
+            spec, tally, finish, told, branches[0].agreed.sockets, facts,
+            poller=poller, flows=flows,
             target=self._host, target_address=remote, local_address=local,
             peer=self.dialect.peer, engine=self._engine.name,
             started_epoch_s=phase.started_epoch_s, ended=ended, error=error,
@@ -307,6 +357,100 @@ class Sender:
             tcp_info_start=conditions.tcp_info_start, local_cpu=conditions.local_cpu,
             loop_thread=phase.thread_usage, throttling=conditions.throttling(),
             host=conditions.host(remote, local), remote_host=self._remote_host or {})
+
+    def _branch(self, spec: TestSpec, end: DataEnd, wait_s: float = 0.0) -> _Branch:
+        """Agree on a test and connect its data."""
+        deal = self._agree(spec, end)
+        end.take_over(deal.agreed)
+        self._pause(wait_s)
+        end.connect(self._data_address(spec, end, deal.agreed.data_port), self._timeout_s)
+        return _Branch(end, deal.classic, self, deal.agreed)
+
+    def _many(
+        self, spec: TestSpec, end: DataEnd, sessions: ExitStack, ends: ExitStack
+    ) -> tuple[list[_Branch], list[Exception]]:
+        """Agree on many flows and connect them.
+
+        Args:
+            spec: The test as it is asked for.
+            end: The first one's data connection.
+            sessions, ends: Take what is opened here.
+
+        Returns:
+            What there is, and why the rest is not.
+        """
+        from xenrr.session.branches import make_room
+
+        if self._promised(spec.flows):
+            make_room(spec, 1)
+            branch = self._branch(spec, end)
+            end.connect_more(spec.flows - 1, self._timeout_s)
+            return [branch], []
+        make_room(spec, 2)
+        others, failures = self._siblings(spec.flows - 1, sessions)
+        branches = [self._branch(spec, end)]
+        for other in others:
+            try:
+                branches.append(other._branch(spec, ends.enter_context(other._data_end(spec))))
+            except (XenrrError, OSError) as exc:
+                failures.append(exc)
+        return branches, failures
+
+    def _promised(self, flows: int) -> bool:
+        """Whether the target takes many flows in one session.
+
+        Raises:
+            SpecError: It does, but not so many.
+        """
+        if not self.dialect.is_xenrr:
+            return False
+        answer = self._controlled().request(FlowsRequest(flows))
+        if isinstance(answer, FlowsResponse):
+            if answer.flows < flows:
+                raise SpecError(f"the target takes at most {answer.flows} more flows, not "
+                                f"{flows}")
+            return True
+        if isinstance(answer, ErrorResponse) and answer.errno == UNKNOWN_REQUEST_ERRNO:
+            return False
+        raise _refusal(answer)
+
+    def _siblings(
+        self, count: int, sessions: ExitStack
+    ) -> tuple[list[Sender], list[Exception]]:
+        """Further sessions with the same target, and why there are not more."""
+        made: list[Sender] = []
+        failures: list[Exception] = []
+        lost_s = 0.0
+        while len(made) + len(failures) < count:
+            begun_s = time.monotonic()
+            try:
+                if lost_s > self._timeout_s:
+                    raise failures[-1]
+                sibling = Sender(self._controlled().again(self._timeout_s), self._engine,
+                                 self._host, self._timeout_s, self._target)
+            except (XenrrError, OSError) as exc:
+                lost_s += time.monotonic() - begun_s
+                failures.append(exc)
+            else:
+                sessions.callback(sibling.close)
+                made.append(sibling)
+        return made, failures
+
+    def _phase_of(
+        self, spec: TestSpec, branches: Sequence[_Branch],
+        on_interim: Callable[[InterimPoint], None] | None,
+    ) -> DataPhase:
+        end = branches[0].end
+        controls = [branch.sender._control for branch in branches]
+        watched = [control for control in controls if control is not None]
+        if not _is_many(spec):
+            return DataPhase(self._engine, end, watched, on_interim)
+        from xenrr.session.branches import flows_spec
+
+        rounds, sockets = end.engine_spec(), _sockets(branches)
+        assert isinstance(rounds, LoopSpec)
+        return DataPhase(self._engine, end, watched, on_interim, sockets,
+                         flows_spec(spec, rounds, len(sockets)))
 
     def _measured(self, phase: DataPhase, at_ns: int) -> Tally:
         self._phase = phase
@@ -429,24 +573,47 @@ class Sender:
         while not self._stop_asked and (left_s := end_s - time.monotonic()) > 0:
             time.sleep(min(left_s, LOOK_S))
 
+    def _reports(
+        self, spec: TestSpec, branches: Sequence[_Branch], phase: DataPhase, ended: str
+    ) -> tuple[Report, str]:
+        """What the target says it did in all branches, or why it does not."""
+        given_up = phase.given_up is not None
+        if len(branches) == 1:
+            return self._report(spec, branches[0], ended, given_up)
+        from xenrr.session.branches import sum_reports
+
+        assert phase.flows is not None
+        told = []
+        for branch, flow in zip(branches, phase.flows.flows):
+            # A flow that ended by itself may have a session that died with it.
+            early = flow.ended not in (Ended.TIME, Ended.COUNT, Ended.STOPPED)
+            told.append(branch.sender._report(
+                spec, branch, flow.ended.name.lower() if early else ended,
+                given_up or early))
+        known = [report for report, failure in told if not failure]
+        if not known:
+            return told[0]
+        return sum_reports(known), ""
+
     def _report(
-        self, spec: TestSpec, end: DataEnd, deal: _Deal, phase: DataPhase, ended: str
+        self, spec: TestSpec, branch: _Branch, ended: str, given_up: bool
     ) -> tuple[Report, str]:
         """What the target says it did, or why it does not."""
         if self._control is None:
             return Report(), ""
+        end = branch.end
         early = ended not in ("time", "count")
-        if early and (spec.connecting or (deal.classic and spec.is_datagram)):
+        if early and (spec.connecting or (branch.classic and spec.is_datagram)):
             # It would say nothing before its own alarm: the session ends here instead.
             self._control.sock.close()
             return Report(), ""
         try:
-            answer = self._results(spec, deal, phase.given_up is not None)
+            answer = self._results(spec, branch.classic, given_up)
         except (ConnectionLost, PeerRefused, RemoteProtocolError) as exc:
             # A target that was left in the middle of its sending calls that an error.
             left = self._stop_asked and end.shape is Shape.RECEIVES
             return Report(), "" if left else str(exc)
-        return report(answer, spec, measured=deal.agreed.measures_cpu,
+        return report(answer, spec, measured=branch.agreed.measures_cpu,
                       sent_bytes=end.send_bytes), ""
 
     def _details(self, cpu: CpuUsage | None) -> CpuUsage | None:
@@ -471,12 +638,12 @@ class Sender:
             control.sock.close()
             return cpu
 
-    def _results(self, spec: TestSpec, deal: _Deal, given_up: bool) -> AnyResults:
+    def _results(self, spec: TestSpec, classic: bool, given_up: bool) -> AnyResults:
         control = self._controlled()
         limit_s = GIVEN_UP_LIMIT_S if given_up else control.response_limit_s
         if spec.duration_s is not None and (spec.connecting or spec.is_datagram):
             limit_s += PAD_TIME_S  # it may answer at its alarm, not before
-        elif deal.classic and spec.connecting and spec.direction == ROUND_TRIPS:
+        elif classic and spec.connecting and spec.direction == ROUND_TRIPS:
             # No netserver gets to the end of a counted classic TCP_CRR (fact sheet, trap 7).
             limit_s = GIVEN_UP_LIMIT_S
         answer = control.results(limit_s)
@@ -495,7 +662,8 @@ def _run_of(
     return Run(
         spec=spec, elapsed_ns=finish.elapsed_ns, transactions=tally.transactions,
         requests_sent=tally.requests_sent, in_flight=tally.in_flight, lost=tally.lost,
-        late=tally.late, malformed=tally.malformed, drained=finish.drained,
+        late=tally.late, reordered=tally.reordered, malformed=tally.malformed,
+        drained=finish.drained,
         bytes_sent=tally.bytes_sent, bytes_received=tally.bytes_received,
         send_calls=tally.send_calls, recv_calls=tally.recv_calls,
         failed_sends=tally.failed_sends, latency_ns=tally.latency_ns,
@@ -504,6 +672,15 @@ def _run_of(
                        retransmissions=told.retransmissions),
         target_tally=told.tally, remote_cpu=told.cpu,
         **rest)  # type: ignore[arg-type]
+
+
+def _is_many(spec: TestSpec) -> bool:
+    """Whether many flows or a schedule are asked for, which are a loop of their own."""
+    return spec.flows > 1 or spec.rate_tps is not None
+
+
+def _sockets(branches: Sequence[_Branch]) -> list[socket.socket]:
+    return [sock for branch in branches for sock in branch.end.sockets]
 
 
 def _refusal(answer: object) -> Exception:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 __all__ = ["ANY_ADDRESS", "address_text", "buffer_sizes", "congestion_of", "family_of",
-           "host_of", "nodelay_of", "wire_family"]
+           "host_of", "nodelay_of", "room_for_descriptors", "wire_family"]
+
+# Descriptors that are left for what else a process opens.
+SPARE_DESCRIPTORS = 32
 
 ANY_ADDRESS = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 
@@ -29,6 +33,38 @@ def address_text(address: tuple[object, ...]) -> str:
 def host_of(text: str) -> str:
     """The host in what ``address_text`` made."""
     return text.rpartition(":")[0].strip("[]")
+
+
+def room_for_descriptors(wanted: int) -> int:
+    """How many descriptors can be opened now, at most as many as are wanted.
+
+    The soft limit of this process is raised for them as far as the hard one allows.
+    """
+    try:
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        in_use = _descriptors_in_use()
+        needed = in_use + wanted + SPARE_DESCRIPTORS
+        if soft != resource.RLIM_INFINITY and soft < needed:
+            raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+            if raised > soft:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+                soft = raised
+    except (ImportError, OSError, ValueError):  # then opening them shows what goes
+        return wanted
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    return max(0, min(wanted, soft - in_use - SPARE_DESCRIPTORS))
+
+
+def _descriptors_in_use() -> int:
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:  # then the lowest free number, which is near enough
+        number = os.dup(0)
+        os.close(number)
+        return number
 
 
 def buffer_sizes(sock: socket.socket) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from xenrr.session.answer import TestAnswer
 from xenrr.session.dataoptions import BUSY_POLL_REFUSED, may_busy_poll
 from xenrr.session.details import HOST, USAGE, host_pages, usage_pages
 from xenrr.session.eventloop import run
+from xenrr.session.pool import Pools
 from xenrr.session.replies import CPU_RATE
 from xenrr.session.requests import AnyRequest
 from xenrr.session.shapes import Shape
@@ -39,6 +40,8 @@ from xenrr.wire.control import (
     DetailsRequest,
     DetailsResponse,
     ErrorResponse,
+    FlowsRequest,
+    FlowsResponse,
     PassphraseRequest,
     SysinfoRequest,
     SysinfoResponse,
@@ -86,6 +89,10 @@ class TargetPolicy:
         spin: Poll for requests of round trips for a moment before blocking; the senders are
             not asked.
         busy_poll_us: SO_BUSY_POLL of data sockets in µs, -1 for the system's.
+        poller: How a pool waits for many connections: one of ``units.POLLERS``.
+        alone: So many sessions of round trips have a thread each before all go to pools; -1
+            for as many as there are processors.
+        max_flows: Bound of the data connections that tests of many flows have together.
     """
 
     host: str | None = None
@@ -100,6 +107,9 @@ class TargetPolicy:
     debug: bool = False
     spin: bool = False
     busy_poll_us: int = -1
+    poller: str = "auto"
+    alone: int = -1
+    max_flows: int = 4096
 
 
 def open_listeners(policy: TargetPolicy) -> list[socket.socket]:
@@ -148,6 +158,9 @@ class TargetServer:
         policy: What to do and for whom.
         listeners: From ``open_listeners``; owned and closed by the server.
         log: Takes one line per finished test or refused peer.
+
+    Raises:
+        EngineUnavailable: The engine or the poller of the policy does not work here.
     """
 
     def __init__(
@@ -157,6 +170,8 @@ class TargetServer:
         self._listeners = listeners
         self._log = log or _no_log
         self._engine = load_engine(policy.engine)
+        self._pools = Pools(self._engine, policy.poller, policy.alone, policy.max_flows,
+                            self._log)
         self._sessions: set[asyncio.Task[None]] = set()
         self._acceptors: list[asyncio.Task[None]] = []
 
@@ -181,6 +196,7 @@ class TargetServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._pools.close()
         for sock in self._listeners:
             sock.close()
 
@@ -206,10 +222,13 @@ class TargetServer:
 
     async def serve_connection(self, sock: socket.socket) -> None:
         """Serve one control connection that somebody else has accepted, to its end."""
-        await self._serve(sock, sock.getpeername())
+        try:
+            await self._serve(sock, sock.getpeername())
+        finally:
+            self._pools.close()
 
     async def _serve(self, sock: socket.socket, address: tuple[object, ...]) -> None:
-        session = _Session(self.policy, self._engine, self._log, sock, address)
+        session = _Session(self.policy, self._engine, self._pools, self._log, sock, address)
         try:
             await session.serve()
         except (XenrrError, MemoryError, asyncio.TimeoutError) as exc:
@@ -224,11 +243,14 @@ class _Session:
     """One control connection from its first byte to its last."""
 
     def __init__(
-        self, policy: TargetPolicy, engine: Engine, log: Log, sock: socket.socket,
-        address: tuple[object, ...],
+        self, policy: TargetPolicy, engine: Engine, pools: Pools, log: Log,
+        sock: socket.socket, address: tuple[object, ...],
     ) -> None:
         self._policy = policy
         self._engine = engine
+        self._pools = pools
+        # Promised to the sender for its next test.
+        self._flows = 0
         self._log = log
         self._sock = sock
         self._peer = str(address[0])
@@ -264,6 +286,12 @@ class _Session:
                     CPU_RATE, self._policy.cpus or os.cpu_count() or 1))
             elif isinstance(request, DetailsRequest):
                 await self._tell(request)
+            elif isinstance(request, FlowsRequest):
+                self._free_flows()
+                room = self._pools.reserve(request.flows)
+                if room == request.flows:
+                    self._flows = room
+                await self._reply(FlowsResponse(room))
             elif not isinstance(request, PassphraseRequest):
                 await self._reply(ErrorResponse(UNKNOWN_REQUEST_ERRNO))
 
@@ -271,7 +299,12 @@ class _Session:
         """Free what the session holds."""
         if self._reading is not None:
             self._reading.cancel()
+        self._free_flows()
         self._sock.close()
+
+    def _free_flows(self) -> None:
+        flows, self._flows = self._flows, 0
+        self._pools.free(flows)
 
     async def _passphrase_is_right(self) -> bool:
         import hmac
@@ -283,11 +316,18 @@ class _Session:
 
     async def _test(self, request: AnyRequest) -> None:
         try:
+            await self._measured(request)
+        finally:
+            self._free_flows()
+
+    async def _measured(self, request: AnyRequest) -> None:
+        try:
             wanted = wanted_of(request, self._family, self._sock.getsockname()[0])
-            answer = TestAnswer(wanted, request, self._engine,
+            answer = TestAnswer(wanted, request, self._engine, self._pools,
                                 None if self._policy.any_data_peer else self._peer,
                                 self._peer, self._policy.cpus, spin=self._policy.spin,
-                                busy_poll_us=self._policy.busy_poll_us)
+                                busy_poll_us=self._policy.busy_poll_us,
+                                flows=max(self._flows, 1))
         except Refused as exc:
             self._log(f"{self.name}: refused with error {exc.errno}: {exc}")
             await self._reply(ErrorResponse(exc.errno))
@@ -319,8 +359,11 @@ class _Session:
     def _line(self, wanted: TestWanted, tally: Tally, answer: TestAnswer) -> str:
         elapsed_s = answer.elapsed_s(tally)
         line = f"{self.name}: {wanted.name} {_amount(wanted, tally, elapsed_s)}, "
-        spins = ", spinning" if answer.spins else ""
-        line += f"{self._engine.name} engine{spins}, {self._codec.dialect.peer}"
+        how = ", spinning" if answer.spins else ""
+        how += f", {answer.where}" if answer.where else ""
+        line += f"{self._engine.name} engine{how}, {self._codec.dialect.peer}"
+        if answer.flows > 1:
+            line += f", {answer.flows} flows"
         if tally.ended is Ended.ERROR:
             line += f", ended by an error: {os.strerror(tally.errno)}"
         if tally.malformed:
