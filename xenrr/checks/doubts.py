@@ -27,6 +27,10 @@ SAMPLES_ABOVE = 10
 TREND_P_VALUE = 0.01
 TREND_CHANGE = 0.02
 CLOCK_SHARE = 0.05
+# Of a rate that was asked for and not achieved; and of a round trip that was spent before
+# its request left.
+SHORTFALL = 0.01
+SLIP_SHARE = 0.1
 # How far the ends may be apart in how long a test was: as a share of it, and in s, because a
 # target begins when it hears of it and ends when it hears of that.
 CLOCKS_SHARE, CLOCKS_S = 0.01, 0.25
@@ -119,6 +123,42 @@ def check_loss(run: Run) -> Iterator[Doubt]:
     elif run.late or run.malformed:
         yield Doubt("loss", f"{run.late} responses came late and {run.malformed} had a wrong "
                             "size")
+
+
+def check_rate(run: Run) -> Iterator[Doubt]:
+    """The target did not keep up with the rate that was asked for."""
+    asked_tps = run.spec.asked_rate_tps
+    if asked_tps is None:
+        return
+    due = asked_tps * run.elapsed_s
+    # A request more or less at each end; and random arrivals are not the same number twice.
+    noise = 2 + (4 * math.sqrt(due) if run.spec.poisson else 0.0)
+    if due - run.transactions > max(SHORTFALL * due, noise):
+        yield Doubt("rate", f"{asked_tps:.10g} requests/s were asked for and "
+                            f"{run.rate_tps:.6g} were answered: nobody kept up, so latencies "
+                            "grow with the length of the run"
+                            + (f"; {run.in_flight} were on their way at its end"
+                               if run.in_flight else ""))
+
+
+def check_slip(run: Run) -> Iterator[Doubt]:
+    """Requests left so late that it shows in their latency."""
+    slip = run.distributions.get("slip_ns")
+    if slip is None:
+        return
+    late_ns, latency_ns = slip.percentile(99), run.latency_ns.percentile(99)
+    if latency_ns and late_ns > SLIP_SHARE * latency_ns:
+        yield Doubt("slip", f"1 % of the requests left {late_ns / 1000:.3g} µs late or more, "
+                            f"and p99 is {latency_ns / 1000:.3g} µs")
+
+
+def check_flows(run: Run) -> Iterator[Doubt]:
+    """Some of many flows were not there to the end."""
+    early = run.flows_ended_early()
+    if early:
+        never = sum(not flow.requests_sent for flow in early)
+        yield Doubt("flows", f"{len(early)} of {len(run.flows)} flows ended before the others"
+                    + (f", {never} of them without having begun" if never else ""))
 
 
 def check_steal(run: Run) -> Iterator[Doubt]:
@@ -270,10 +310,11 @@ def _number(text: str) -> float:
 
 
 CHECKS = (check_error, check_stopped, check_length, check_samples, check_target_count,
-          check_loss, check_steal, check_throttling, check_self_connection,
-          check_shared_cpu, check_clock, check_clocks, check_load, check_steadiness,
-          check_parts)
+          check_loss, check_rate, check_slip, check_flows, check_steal, check_throttling,
+          check_self_connection, check_shared_cpu, check_clock, check_clocks, check_load,
+          check_steadiness, check_parts)
 REPEAT_CHECKS = (check_convergence, check_outliers, check_drift)
-CODES = ("broken", "stopped", "short", "samples", "counts", "loss", "steal", "throttled",
-         "self-connection", "shared-cpu", "clock", "clocks", "busy", "warm-up", "trend",
-         "undecomposed", "few-samples", "not-converged", "outlier", "drift")
+CODES = ("broken", "stopped", "short", "samples", "counts", "loss", "rate", "slip", "flows",
+         "steal", "throttled", "self-connection", "shared-cpu", "clock", "clocks", "busy",
+         "warm-up", "trend", "undecomposed", "few-samples", "not-converged", "outlier",
+         "drift")

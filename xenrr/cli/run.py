@@ -13,9 +13,10 @@ from xenrr.cli.interrupt import Interrupt
 from xenrr.cli.screen import Screen
 from xenrr.cli.summary import group_runs, main_result, show_group
 from xenrr.errors import CommandError, SpecError
+from xenrr.netperf.option_values import ARRIVALS, parse_flow_rate
 from xenrr.results.record import TESTS, Run, TestSpec
 from xenrr.results.store import RecordWriter
-from xenrr.units import parse_count, parse_duration, parse_number
+from xenrr.units import POLLERS, parse_count, parse_duration, parse_number
 
 if TYPE_CHECKING:
     from xenrr.session.sender import Sender
@@ -64,6 +65,17 @@ class RunCommand:
                                  "wake-up by the kernel's time stamps (Linux)")
         parser.add_argument("--busy-poll", type=_of(parse_count, "--busy-poll"), default=-1,
                             metavar="USEC", help="SO_BUSY_POLL of the data socket")
+        parser.add_argument("--flows", type=_of(parse_count, "--flows"), default=1,
+                            metavar="N", help="round trips on N connections at once")
+        parser.add_argument("--rate", type=_of(parse_flow_rate, "--rate"), metavar="R[/flow]",
+                            help="send R requests per second, all flows together or each, "
+                                 "whether or not earlier ones were answered")
+        parser.add_argument("--arrivals", choices=ARRIVALS, default=ARRIVALS[0],
+                            help="with --rate: at equal intervals or at random")
+        parser.add_argument("--seed", type=_of(parse_count, "--seed"), default=0, metavar="N",
+                            help="of --arrivals poisson")
+        parser.add_argument("--poller", choices=POLLERS, default=POLLERS[0],
+                            help="how to wait for many connections")
         repeats = parser.add_mutually_exclusive_group()
         repeats.add_argument("--repeat", type=_of(parse_count, "--repeat"), default=1,
                              metavar="N", help="measure N times")
@@ -158,10 +170,13 @@ def _open(args: Namespace) -> Sender:
 
 def _spec(args: Namespace) -> TestSpec:
     request_bytes, response_bytes = args.sizes
+    rate_tps, rate_per_flow = args.rate or (None, False)
     return TestSpec(args.test, request_bytes=request_bytes, response_bytes=response_bytes,
                     duration_s=args.duration, transactions=args.transactions,
                     burst=args.burst, spin=args.spin, busy_poll_us=args.busy_poll,
-                    decompose=args.decompose, interim_s=INTERIM_S)
+                    decompose=args.decompose, interim_s=INTERIM_S, flows=args.flows,
+                    rate_tps=rate_tps, rate_per_flow=rate_per_flow,
+                    poisson=args.arrivals != ARRIVALS[0], seed=args.seed, poller=args.poller)
 
 
 def _rule(args: Namespace) -> Callable[[list[float]], bool]:

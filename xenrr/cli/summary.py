@@ -20,6 +20,7 @@ from xenrr.cli.drawing import (
     fit,
     percent_texts,
 )
+from xenrr.cli.flow_lines import flow_texts, flows_text, schedule_lines
 from xenrr.cli.parts import part_rows, parts_of
 from xenrr.cli.screen import Screen
 from xenrr.results.record import Run, TestSpec
@@ -123,6 +124,7 @@ def spec_text(spec: TestSpec) -> str:
         text += f" {spec.request_bytes}/{spec.response_bytes}"
     text += f", burst {spec.burst}" if spec.burst else ""
     text += ", spinning" if spec.spin else ""
+    text += flows_text(spec)
     text += ", decomposed" if spec.decompose else ""
     return text + (f", busy poll {spec.busy_poll_us} µs" if spec.busy_poll_us >= 0 else "")
 
@@ -171,7 +173,9 @@ def show_run(screen: Screen, run: Run) -> None:
     screen.result(f"{run.spec.test}  {headline}", "bold")
     if run.lost:
         facts.append(f"{count_text(run.lost)} lost")
-    _show_shape(screen, facts, run.latency_ns)
+    facts += flow_texts(run)
+    lines = schedule_lines(run, screen.unicode)
+    _show_shape(screen, facts, run.latency_ns, lines)
     if run.error:
         screen.result(f"  {run.error}", "bold red")
 
@@ -241,11 +245,13 @@ def _show_repeats(screen: Screen, group: Group, results: list[float],
         screen.result(f"  {row}", "cyan")
 
 
-def _show_shape(screen: Screen, facts: Sequence[str], latency_ns: Histogram) -> None:
-    for line in fit(facts, screen.width - 2):
-        screen.result(f"  {line}")
-    for line in fit(percent_texts(latency_ns, screen.unicode), screen.width - 2):
-        screen.result(f"  {line}")
+def _show_shape(
+    screen: Screen, facts: Sequence[str], latency_ns: Histogram,
+    lines: Sequence[Sequence[str]] = (),
+) -> None:
+    for items in (facts, *(lines or [percent_texts(latency_ns, screen.unicode)])):
+        for line in fit(items, screen.width - 2):
+            screen.result(f"  {line}")
     for row in chart_rows(latency_ns, screen.width - 4, screen.unicode):
         screen.result(f"  {row}", "cyan")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from xenrr.errors import SpecError
 from xenrr.netperf.getopt import split_pair
-from xenrr.units import MAX_BUSY_POLL_US, parse_count
+from xenrr.units import MAX_BUSY_POLL_US, POLLERS, parse_count, parse_rate
 
 TYPE_CHECKING = False  # typing's constant without the cost of importing typing
 if TYPE_CHECKING:
@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
     from xenrr.netperf.options import ClientOptions
 
-__all__ = ["c_integer", "count", "guess", "interval_us", "parse_busy_poll", "parse_engine",
-           "parse_family", "parse_tos", "take_address"]
+__all__ = ["ARRIVALS", "c_integer", "count", "guess", "interval_us", "parse_arrivals",
+           "parse_busy_poll", "parse_engine", "parse_family", "parse_flow_rate",
+           "parse_poller", "parse_tos", "take_address"]
 
 FACTORS = "KMGkmg"
+
+# How requests of an open loop arrive: at equal intervals, or at random.
+ARRIVALS = ("uniform", "poisson")
 
 # Names of -Y. DSCP values stand in the upper six bits of the octet (RFC 2474, RFC 2597,
 # RFC 3246), the last three are those of RFC 1349. Source: netperf 2.7.0 src/dscp.c.
@@ -136,6 +140,45 @@ def take_address(options: ClientOptions, text: str, prefix: str, masked: bool = 
     if family is not None:
         name = f"{prefix}family" if prefix else "host_family"
         setattr(options, name, parse_family(family, options.notices))
+
+
+def parse_flow_rate(text: str, what: str = "--rate") -> tuple[float, bool]:
+    """The argument of --rate: requests per second, and whether that is of each flow.
+
+    ``1000``, ``12k``, ``12k/s`` are of all flows together, ``100/flow`` of each.
+
+    Raises:
+        SpecError: It is no rate.
+    """
+    word = text.strip()
+    per_flow = word.endswith("/flow")
+    return parse_rate(word[:-len("/flow")] if per_flow else word, what), per_flow
+
+
+def parse_arrivals(text: str) -> bool:
+    """The argument of --arrivals: whether gaps are exponential.
+
+    Raises:
+        SpecError: It is another word.
+    """
+    word = text.strip().lower()
+    if word not in ARRIVALS:
+        raise SpecError(f"--arrivals: {' or '.join(ARRIVALS)}, got {text!r}"
+                        f"{guess(word, ARRIVALS)}")
+    return word == ARRIVALS[1]
+
+
+def parse_poller(text: str) -> str:
+    """The argument of --poller.
+
+    Raises:
+        SpecError: There is none of that name.
+    """
+    word = text.strip().lower()
+    if word not in POLLERS:
+        raise SpecError(f"--poller: one of {', '.join(POLLERS)}, got {text!r}"
+                        f"{guess(word, POLLERS)}")
+    return word
 
 
 def parse_busy_poll(text: str) -> int:

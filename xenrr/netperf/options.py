@@ -13,7 +13,15 @@ from __future__ import annotations
 from xenrr.netperf import usage
 from xenrr.netperf.ending import CODE_FAILED, Ending
 from xenrr.netperf.getopt import FLAG, NUMBER_IF_NEXT, VALUE, Mistake, Scanner
-from xenrr.netperf.option_values import parse_busy_poll, parse_engine, parse_family
+from xenrr.netperf.option_values import (
+    count,
+    parse_arrivals,
+    parse_busy_poll,
+    parse_engine,
+    parse_family,
+    parse_flow_rate,
+    parse_poller,
+)
 
 TYPE_CHECKING = False  # typing's constant without the cost of importing typing
 if TYPE_CHECKING:
@@ -22,7 +30,8 @@ if TYPE_CHECKING:
     from xenrr.results.record import EndSpec, TestSpec
 
 __all__ = ["CSV", "HUMAN", "KEYVAL", "TABLE", "VERSION_LINE", "ClientOptions", "EndOptions",
-           "parse_busy_poll", "parse_client", "parse_engine", "parse_family", "version_text"]
+           "parse_busy_poll", "parse_client", "parse_engine", "parse_family", "parse_poller",
+           "version_text"]
 
 # Exactly netperf's, so that scripts which compare it are content; xenrr names itself under
 # --version.
@@ -33,8 +42,9 @@ PROGRAM = "netperf"
 TABLE, CSV, KEYVAL, HUMAN = "table", "csv", "keyval", "human"
 FORMS = {"o": CSV, "O": HUMAN, "k": KEYVAL}
 
-LONG = {"busy-poll": VALUE, "decompose": FLAG, "engine": VALUE, "json": FLAG,
-        "percentiles": NUMBER_IF_NEXT, "spin": FLAG, "version": FLAG}
+LONG = {"arrivals": VALUE, "busy-poll": VALUE, "decompose": FLAG, "engine": VALUE,
+        "flows": VALUE, "json": FLAG, "percentiles": NUMBER_IF_NEXT, "poller": VALUE,
+        "rate": VALUE, "seed": VALUE, "spin": FLAG, "version": FLAG}
 
 # Which parser netperf gives the test options to; other tests have none.
 CLASSIC_TESTS = ("TCP_CC", "TCP_SENDFILE", "TCP_MSS")
@@ -115,6 +125,12 @@ class ClientOptions:
         self.remote = EndOptions()
         self.cpu_binding = False
         self.engine = "auto"
+        self.flows = 1
+        self.rate_tps: float | None = None
+        self.rate_per_flow = False
+        self.poisson = False
+        self.seed = 0
+        self.poller = "auto"
         # Data connection.
         self.nodelay = False
         self.cork = False
@@ -209,7 +225,9 @@ class ClientOptions:
             remote_data_port=remote_port, data_host=self.data_host,
             data_local_host=self.data_source, data_family=self.data_family,
             wait_s=self.wait_s, interim_s=0.0 if self.json else self.interim_s,
-            loss_timeout_s=self.loss_timeout_s, decompose=self.decompose)
+            loss_timeout_s=self.loss_timeout_s, flows=self.flows, rate_tps=self.rate_tps,
+            rate_per_flow=self.rate_per_flow, poisson=self.poisson, seed=self.seed,
+            poller=self.poller, decompose=self.decompose)
 
 
 def parse_client(args: Sequence[str]) -> ClientOptions:
@@ -282,6 +300,14 @@ def _take_long(options: ClientOptions, name: str, value: str) -> None:
         options.busy_poll_us = parse_busy_poll(value)
     elif name == "engine":
         options.engine = parse_engine(value)
+    elif name in ("flows", "seed"):
+        setattr(options, name, count(value, f"--{name}"))
+    elif name == "rate":
+        options.rate_tps, options.rate_per_flow = parse_flow_rate(value)
+    elif name == "arrivals":
+        options.poisson = parse_arrivals(value)
+    elif name == "poller":
+        options.poller = parse_poller(value)
     else:
         from xenrr.netperf.latency import DEFAULT_PERCENTS, parse_percents
 

@@ -206,6 +206,7 @@ def _iterations(options: ClientOptions, ends: DataEnds, spec: TestSpec, sender: 
             from xenrr.session.dataoptions import BUSY_POLL_REFUSED
 
             write_err(f"netperf: {BUSY_POLL_REFUSED}\n")
+        write_err(_flows_that_ended_early(run))
         if "DUMP_TCP_INFO" in os.environ:
             write_err(tcp_info_text(run))
         if spec.interim_s:
@@ -225,6 +226,12 @@ def _as_asked(run: Run) -> Run:
     spec = run.spec
     return replace(run, local_cpu=run.local_cpu if spec.local.measure_cpu else None,
                    remote_cpu=run.remote_cpu if spec.remote.measure_cpu else None)
+
+
+def _flows_that_ended_early(run: Run) -> str:
+    early = run.flows_ended_early()
+    return (f"netperf: {len(early)} of {len(run.flows)} flows ended before the others\n"
+            if early else "")
 
 
 def _interim_writer(options: ClientOptions,

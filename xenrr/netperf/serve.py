@@ -34,14 +34,15 @@ def serve(options: ServerOptions) -> int:
 
     Raises:
         Ending: No address could be bound.
-        EngineUnavailable: The engine asked for does not load here.
+        EngineUnavailable: The engine or poller asked for does not work here.
     """
     from xenrr.engine.load import load_engine
     from xenrr.session.dataoptions import BUSY_POLL_REFUSED, may_busy_poll
+    from xenrr.session.pool import check_poller
     from xenrr.session.target import open_listeners, serve_one, serve_until_stopped
 
     # Before anything is promised: a background process could tell nobody.
-    load_engine(options.engine)
+    check_poller(load_engine(options.engine), options.poller)
     handed = None if options.placed else _handed_connection()
     if handed is not None:
         serve_one(_policy(options, 0), handed)
@@ -73,7 +74,7 @@ def _policy(options: ServerOptions, port: int) -> TargetPolicy:
         host=options.host, port=port, family=options.family, passphrase=options.passphrase,
         engine=options.engine, one_at_a_time=options.one_at_a_time,
         any_data_peer=options.any_source, cpus=options.cpus or None, debug=options.debug,
-        spin=options.spin, busy_poll_us=options.busy_poll_us)
+        spin=options.spin, busy_poll_us=options.busy_poll_us, poller=options.poller)
 
 
 def _handed_connection() -> socket.socket | None:

@@ -10,6 +10,7 @@ from xenrr.netperf.options import (
     parse_busy_poll,
     parse_engine,
     parse_family,
+    parse_poller,
     version_text,
 )
 from xenrr.units import MAX_CPU
@@ -22,8 +23,8 @@ __all__ = ["ServerOptions", "parse_server"]
 
 PROGRAM = "netserver"
 LETTERS = {**dict.fromkeys("46dDfhNV", FLAG), **dict.fromkeys("LnpvZ", VALUE)}
-LONG = {"any-source": FLAG, "busy-poll": VALUE, "engine": VALUE, "spin": FLAG,
-        "version": FLAG}
+LONG = {"any-source": FLAG, "busy-poll": VALUE, "engine": VALUE, "poller": VALUE,
+        "spin": FLAG, "version": FLAG}
 DEFAULT_PORT = "12865"
 
 
@@ -51,6 +52,7 @@ class ServerOptions:
         self.any_source = False
         self.spin = False
         self.busy_poll_us = -1
+        self.poller = "auto"
         self.notices: list[str] = []
 
 
@@ -86,6 +88,8 @@ def _take(options: ServerOptions, option: str, value: str) -> None:
         options.spin = True
     elif option == "busy-poll":
         options.busy_poll_us = parse_busy_poll(value)
+    elif option == "poller":
+        options.poller = parse_poller(value)
     elif option in "46":
         options.family = int(option)
     elif option == "L":

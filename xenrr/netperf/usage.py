@@ -49,11 +49,16 @@ Global options:
     -Z passphrase     Passphrase that the server wants
 
 xenrr's own, anywhere on the line:
+    --arrivals how    With --rate: uniform or poisson
     --busy-poll usec  SO_BUSY_POLL of the data socket
     --decompose       Round trips: time their parts; --json has them
     --engine name     hot (C), pure (Python) or auto
+    --flows number    TCP_RR, UDP_RR: so many connections at once
     --json            Nothing but the full record of each run, one JSON document a line
     --percentiles [p,p,...]  Exact percentiles in microseconds after the results
+    --poller name     How to wait for many: io_uring, epoll, poll or auto
+    --rate R[/flow]   TCP_RR, UDP_RR: R requests per second, on schedule
+    --seed number     Of --arrivals poisson
     --spin            Round trips: poll for a moment before blocking
     --version         Version of xenrr
 """
@@ -153,6 +158,7 @@ xenrr's own:
     --any-source      Data from any address, and datagrams to any
     --busy-poll usec  SO_BUSY_POLL of the data sockets
     --engine name     hot (C), pure (Python) or auto
+    --poller name     How to wait for many connections: io_uring, epoll, poll or auto
     --spin            Round trips: poll for a moment before blocking
     --version         Version of xenrr
 """

@@ -13,16 +13,16 @@ from xenrr.checks import doubts as module
 from xenrr.checks.doubts import CODES, doubts_of, doubts_of_repeats
 from xenrr.cli.summary import group_runs
 from xenrr.cpu.usage import CpuUsage
-from xenrr.results.record import EndSpec, InterimPoint, Run, TargetTally, TestSpec
+from xenrr.results.record import EndSpec, FlowRecord, InterimPoint, Run, TargetTally, TestSpec
 from xenrr.stats.histogram import Histogram
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/method/doubts.md"
 SECOND = 10**9
 
 
-def histogram_of(count: int) -> Histogram:
+def histogram_of(count: int, value_ns: int = 20_000) -> Histogram:
     made = Histogram()
-    made.record(20_000, count)
+    made.record(value_ns, count)
     return made
 
 
@@ -67,6 +67,12 @@ def test_a_sound_run_has_none():
     ("loss", {"lost": 3}),
     ("loss", {"late": 1}),
     ("loss", {"malformed": 1}),
+    ("rate", {"spec": TestSpec(duration_s=10, rate_tps=10_200.0)}),
+    ("rate", {"spec": TestSpec(duration_s=10, rate_tps=1_020.0, rate_per_flow=True, flows=10)}),
+    ("rate", {"spec": TestSpec(duration_s=10, rate_tps=10_200.0, poisson=True)}),
+    ("slip", {"distributions": {"slip_ns": histogram_of(100, 2_100)}}),
+    ("flows", {"spec": TestSpec(duration_s=10, flows=2),
+               "flows": (FlowRecord("h:1", "time"), FlowRecord("h:2", "peer"))}),
     ("steal", {"local_cpu": CpuUsage(50.0, steal=1.5)}),
     ("steal", {"remote_cpu": CpuUsage(50.0, steal=40.0)}),
     ("throttled", {"throttling": {"periods": 20, "throttled": 3, "throttled_us": 150_000}}),
@@ -159,3 +165,15 @@ def test_every_code_has_its_page_and_is_used():
     explained = re.findall(r"^### (.+)$", PAGE.read_text(), re.MULTILINE)
     used = set(re.findall(r'Doubt\(\s*"([a-z-]+)"', Path(module.__file__).read_text()))
     assert sorted(explained) == sorted(CODES) == sorted(used)
+
+
+@pytest.mark.parametrize("changes", [
+    {"spec": TestSpec(duration_s=10, rate_tps=10_050.0)},
+    {"spec": TestSpec(duration_s=10, rate_tps=10_100.0, poisson=True)},
+    {"spec": TestSpec(duration_s=10, rate_tps=0.2), "transactions": 1,
+     "requests_sent": 1, "in_flight": 0},
+    {"distributions": {"slip_ns": histogram_of(100, 1_900)}},
+    {"flows": (FlowRecord("h:1", "time"), FlowRecord("h:2", "time"))},
+], ids=["near", "by chance", "slow", "in time", "whole"])
+def test_a_rate_that_was_kept_and_flows_that_stayed_are_not_doubted(changes):
+    assert not {"rate", "slip", "flows"} & set(codes(make_run(**changes)))
