@@ -240,7 +240,9 @@ class LoopSpec:
             engine may then give it a table of descriptors of its own: where threads share
             one, every system call counts references to its file, 1 to 2 % of a loopback
             round trip. Whatever the thread still wants to say has to go through
-            ``report_fd``, because closing anything there is seen by nobody.
+            ``report_fd``, because closing anything there is seen by nobody. It may also
+            have the thread interrupted by a timer of its own instead of giving the socket
+            timeouts, for which it takes the last signal but one unless that is handled.
         buffers: See there.
         pace: Unit: one transaction. A target that is given one brakes its responses.
         plain_write: Send with write() instead of send().

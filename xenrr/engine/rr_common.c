@@ -8,6 +8,10 @@
 #include <string.h>
 
 #define MIN_STEP_NS 1000000
+/* See rr_spin. */
+#define ALONE_YIELDS 64
+#define POLLS_PER_YIELD 64
+#define YIELDED_NS 2000
 /* A datagram in the queue takes up at least so much of the receive buffer. */
 #define QUEUED_DATAGRAM_BYTES 256
 
@@ -28,26 +32,38 @@ rr_would_block(int error)
     return error == EAGAIN;
 }
 
-/* A message that is there at the first look costs no clock. Polls alone would have two ends
- * on one processor wait for the scheduler's tick at every turn; yields alone would burn the
- * processor for as long as a peer is silent. */
+/* Polls alone would have two ends on one processor wait for the scheduler's tick at every
+ * turn, yields alone would burn the processor for as long as a peer is silent, and a yield
+ * costs as much as a poll. So each poll is followed by one only as long as they are of use:
+ * while the processor comes back late, because somebody had something to do on it. When it
+ * came back at once ALONE_YIELDS times in a row, the loop yields, and looks at the clock,
+ * after every POLLS_PER_YIELD polls, which is longer than the turn of a peer that has a
+ * processor of its own. */
 ssize_t
-rr_spin(const struct rr_loop *loop, char *to, size_t bytes)
+rr_spin(struct rr_loop *loop, char *to, size_t bytes)
 {
     int64_t until = 0;
-    int64_t now;
+    int64_t before, after;
     ssize_t got;
+    int polls;
 
-    for (;;) {
-        got = recv(loop->fd, to, bytes, MSG_DONTWAIT);
+    for (polls = 1;; polls++) {
+        got = rr_recv(loop->fd, to, bytes, MSG_DONTWAIT);
         if (got >= 0 || !rr_would_block(errno))
             return got;
-        now = rr_clock_ns();
+        if (loop->alone >= ALONE_YIELDS && polls % POLLS_PER_YIELD != 0)
+            continue;
+        before = rr_clock_ns();
         if (until == 0)
-            until = now + RR_SPIN_NS;
-        else if (now >= until)
-            return recv(loop->fd, to, bytes, 0);
+            until = before + RR_SPIN_NS;
+        else if (before >= until)
+            return rr_recv(loop->fd, to, bytes, 0);
         sched_yield();
+        after = rr_clock_ns();
+        if (after - before > YIELDED_NS)
+            loop->alone = 0;
+        else if (loop->alone < ALONE_YIELDS)
+            loop->alone++;
     }
 }
 
@@ -238,7 +254,7 @@ enum step
 rr_fail(struct rr_loop *loop, int error)
 {
     if (error == EINTR)
-        return INTERRUPTED;
+        return waited(loop, error) ? GO : INTERRUPTED;
     /* The socket at the other end was closed: the way a UDP peer ends without a word. */
     if (error == ECONNREFUSED && loop->spec.datagram)
         return rr_finish(loop, RR_PEER);
@@ -303,6 +319,8 @@ plan_tick(struct rr_loop *loop)
     loop->due = least(loop->next_tick, least(loop->deadline, loop->next_interim));
     if (spec->kind == RR_FLOWS)
         return 0;
+    if (loop->has_bell)
+        return rr_set_bell(loop, losses ? least(step, spec->loss_timeout_ns) : step);
     if (spec->kind != RR_CONNECTIONS)
         return rr_set_timeout(loop->fd, loop->timeout, timeout_ns);
     loop->wait_ns = timeout_ns;

@@ -1,8 +1,9 @@
 /* What the three kinds of data phase share: the state, the clock, the counts, the ticks.
  *
- * rr_common.c has the rest of it, rr_blocks.c what goes back beside the tally; rr_sender.c
- * and rr_target.c do round trips, rr_decompose.c tells their parts, rr_connect.c does
- * connections, rr_stream.c data that flows one way, and rr_loop.c is the way in.
+ * rr_common.c has the rest of it, rr_blocks.c what goes back beside the tally, rr_thread.c
+ * what a thread of the loop's own has; rr_sender.c and rr_target.c do round trips,
+ * rr_decompose.c tells their parts, rr_connect.c does connections, rr_stream.c data that
+ * flows one way, and rr_loop.c is the way in.
  *
  * All state is in struct rr_loop between two steps, so a signal can interrupt anywhere and
  * rr_run goes on from there.
@@ -14,7 +15,9 @@
 
 #include "rr_loop.h"
 
+#include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -131,6 +134,10 @@ struct rr_loop {
     int now_fresh; /* nothing happened since `now` was read */
     int keep_timeout; /* also while things go fast */
     int own_table; /* the thread has its own table of descriptors */
+    int has_bell; /* it ends what waits, so sockets need no timeouts */
+    int bell;
+    int64_t bell_ns; /* between two rings; 0: it does not ring yet */
+    volatile sig_atomic_t rung;
     struct timeout receive_timeout;
     struct timeout send_timeout;
     struct timeout *timeout; /* the one that ticks decide */
@@ -162,6 +169,7 @@ struct rr_loop {
     int64_t have; /* bytes of the current message received */
     int64_t stamp; /* start of what is timed next */
     int has_stamp;
+    int alone; /* yields that gave the processor to nobody; rr_spin */
     int small; /* a message of either kind fits into its buffer */
     int silences;
     int64_t last_heard;
@@ -242,11 +250,9 @@ counts_index(int64_t value_ns)
 static inline void
 record(struct rr_loop *loop, int64_t latency_ns)
 {
-    if (RR_UNLIKELY(latency_ns < 0))
-        latency_ns = 0;
-    if (RR_UNLIKELY(latency_ns > RR_HIGHEST_NS)) {
-        loop->tally.clamped++;
-        latency_ns = RR_HIGHEST_NS;
+    if (RR_UNLIKELY((uint64_t) latency_ns > RR_HIGHEST_NS)) {
+        loop->tally.clamped += latency_ns >= 0;
+        latency_ns = latency_ns < 0 ? 0 : RR_HIGHEST_NS;
     }
     if (latency_ns < loop->span_min)
         loop->span_min = latency_ns;
@@ -317,10 +323,38 @@ rr_end_block(struct blocks *blocks, size_t at);
 void
 rr_free_blocks(struct rr_loop *loop);
 
+static inline int
+one_buffer(const struct ring *ring)
+{
+    return ring->first == ring->last;
+}
+
 static inline void
 advance(struct ring *ring)
 {
     ring->at = ring->at == ring->last ? ring->first : ring->at + ring->stride;
+}
+
+static inline ssize_t
+rr_send(int fd, const char *from, size_t bytes, int flags)
+{
+#if defined(RR_HAVE_BARE_CALLS)
+    return (ssize_t) syscall(SYS_sendto, (long) fd, from, bytes, (long) flags, NULL,
+                             0L);
+#else
+    return send(fd, from, bytes, flags);
+#endif
+}
+
+static inline ssize_t
+rr_recv(int fd, char *to, size_t bytes, int flags)
+{
+#if defined(RR_HAVE_BARE_CALLS)
+    return (ssize_t) syscall(SYS_recvfrom, (long) fd, to, bytes, (long) flags, NULL,
+                             NULL);
+#else
+    return recv(fd, to, bytes, flags);
+#endif
 }
 
 /* Send without waiting, or, where the test asks for a plain write, for as long as the
@@ -330,7 +364,7 @@ put_message(const struct rr_loop *loop, int fd, const char *from, int64_t bytes)
 {
     if (RR_UNLIKELY(loop->spec.plain_write))
         return write(fd, from, (size_t) bytes);
-    return send(fd, from, (size_t) bytes, RR_SEND_FLAGS);
+    return rr_send(fd, from, (size_t) bytes, RR_SEND_FLAGS);
 }
 
 /* Send what is left of a message. */
@@ -343,19 +377,29 @@ put_rest(const struct rr_loop *loop, int fd, int64_t whole_bytes)
                        least(loop->send_left, loop->out.limit));
 }
 
-/* Receive a message, or a part of one. With `spin`, poll for RR_SPIN_NS first and give the
- * processor away between two polls. */
+/* Receive a message, or a part of one. With `spin`, poll for RR_SPIN_NS first. */
 ssize_t
-rr_spin(const struct rr_loop *loop, char *to, size_t bytes);
+rr_spin(struct rr_loop *loop, char *to, size_t bytes);
 
 static inline ssize_t
-get_message(const struct rr_loop *loop, char *to, size_t bytes, int spin)
+get_message(struct rr_loop *loop, char *to, size_t bytes, int spin)
 {
-    return spin ? rr_spin(loop, to, bytes) : recv(loop->fd, to, bytes, 0);
+    return spin ? rr_spin(loop, to, bytes) : rr_recv(loop->fd, to, bytes, 0);
 }
 
 int
 rr_would_block(int error);
+
+/* Whether a call that failed has waited long enough: its timeout is over or the bell rang. */
+static inline int
+waited(struct rr_loop *loop, int error)
+{
+    if (error == EINTR && loop->rung) {
+        loop->rung = 0;
+        return 1;
+    }
+    return rr_would_block(error);
+}
 
 int
 rr_open_ring(struct ring *ring, int64_t width, int64_t bytes, int64_t spare,
@@ -408,6 +452,18 @@ tick_if_due(struct rr_loop *loop)
 /* Wait for room in the send buffer, or for a response if one can come. */
 enum step
 rr_wait_for_room(struct rr_loop *loop, int readable);
+
+/* ---- a thread of the loop's own; rr_thread.c ---- */
+
+void
+rr_take_thread(struct rr_loop *loop);
+
+/* Let the bell ring that often. -1: see errno. */
+int
+rr_set_bell(struct rr_loop *loop, int64_t every_ns);
+
+void
+rr_leave_thread(struct rr_loop *loop);
 
 /* A target polls the stop descriptor once in a while. */
 enum step

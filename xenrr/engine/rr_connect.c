@@ -5,12 +5,12 @@
  * one call and goes on to the next stage; the only clock read of a transaction is the one
  * that ends it and begins the next.
  *
- * Calls block and have timeouts, at both ends. Nobody outside can release a call on a
- * connection that the loop made itself; a sender sets both timeouts on every socket, two
- * more system calls and a timer where a call does wait, together 0.5 us of 60. A target
- * sets one on its listener, and the connections inherit it. It was tried to receive
- * without waiting first and to poll when nothing is there: on one processor the target
- * runs as soon as it is connected to, before there is a request, so that made 2 us.
+ * Calls block, at both ends, and nobody outside can release one on a connection that the
+ * loop made itself. The bell (rr_thread.c) interrupts them; where there is none they have
+ * timeouts. Then a sender sets both on every socket, two more system calls and a timer where
+ * a call does wait, and a target one on its listener, which the connections inherit. It was
+ * tried to receive without waiting first and to poll when nothing is there: on one processor
+ * the target runs as soon as it is connected to, before there is a request, so that made 2 us.
  */
 #include "rr_common.h"
 
@@ -114,7 +114,7 @@ prepare_connection(struct rr_loop *loop)
             < 0)
             return -1;
     }
-    if (rr_limit_connection(loop) < 0)
+    if (!loop->has_bell && rr_limit_connection(loop) < 0)
         return -1;
     if (loop->source.length == 0)
         return 0;
@@ -216,10 +216,10 @@ open_connection(struct rr_loop *loop)
         == 0)
         return connected(loop);
     error = errno;
-    if (error == EINTR || error == EINPROGRESS || rr_would_block(error)) {
-        /* It goes on by itself. */
+    if (waited(loop, error) || error == EINPROGRESS || error == EINTR) {
+        /* It goes on by itself; without a bell somebody may want to look at the signal. */
         loop->stage = CONNECTING;
-        return error == EINTR ? INTERRUPTED : GO;
+        return error == EINTR && !loop->has_bell ? INTERRUPTED : GO;
     }
     return connection_failed(loop, error);
 }
@@ -275,7 +275,7 @@ send_on_connection(struct rr_loop *loop)
     if (put < 0) {
         enum step step;
 
-        if (!rr_would_block(errno))
+        if (!waited(loop, errno))
             return rr_fail(loop, errno);
         step = wait_to_write(loop);
         return step == READABLE ? GO : step;
@@ -328,11 +328,12 @@ receive_on_connection(struct rr_loop *loop)
             return rr_fail(loop, errno);
         return GO;
     }
-    got = recv(loop->connection, loop->in.at, (size_t) least(left, loop->in.limit), 0);
+    got =
+        rr_recv(loop->connection, loop->in.at, (size_t) least(left, loop->in.limit), 0);
     if (RR_UNLIKELY(got <= 0)) {
         if (got == 0)
             return rr_end_of_file(loop);
-        if (!rr_would_block(errno))
+        if (!waited(loop, errno))
             return rr_fail(loop, errno);
     } else {
         loop->tally.recv_calls++;
@@ -349,7 +350,7 @@ receive_on_connection(struct rr_loop *loop)
 static enum step
 receive_end(struct rr_loop *loop)
 {
-    ssize_t got = recv(loop->connection, loop->in.at, (size_t) loop->in.limit, 0);
+    ssize_t got = rr_recv(loop->connection, loop->in.at, (size_t) loop->in.limit, 0);
 
     if (got == 0)
         return connection_done(loop);
@@ -358,7 +359,7 @@ receive_end(struct rr_loop *loop)
         loop->tally.recv_calls++;
         loop->tally.bytes_received += got;
         loop->have += got;
-    } else if (!rr_would_block(errno)) {
+    } else if (!waited(loop, errno)) {
         return rr_fail(loop, errno);
     }
     loop->now = rr_clock_ns();
@@ -465,7 +466,7 @@ next_connection(struct rr_loop *loop)
         /* Shut down from outside. */
         if (error == EINVAL)
             return rr_end_of_file(loop);
-        if (rr_would_block(error))
+        if (waited(loop, error))
             loop->poll_countdown = 0;
         else if (!died_in_queue(error))
             return rr_fail(loop, error);
@@ -481,7 +482,7 @@ next_connection(struct rr_loop *loop)
     loop->send_left = loop->spec.response_bytes;
     loop->silent_until = 0;
     loop->stage = REQUEST;
-    if (limit_accepted(loop) < 0)
+    if (!loop->has_bell && limit_accepted(loop) < 0)
         return rr_fail(loop, errno);
     return rr_target_poll(loop);
 }
@@ -495,7 +496,8 @@ bear_silence(struct rr_loop *loop, int writable)
     int ready;
 
     if (loop->silent_until == 0)
-        loop->silent_until = now + RR_IDLE_CONNECTION_NS - (writable ? 0 : RR_TICK_NS);
+        loop->silent_until =
+            now + RR_IDLE_CONNECTION_NS - (writable || loop->has_bell ? 0 : RR_TICK_NS);
     if (now >= loop->silent_until) {
         close_connection(loop);
         return GO;
@@ -517,7 +519,7 @@ bear_silence(struct rr_loop *loop, int writable)
 static enum step
 accepted_stuck(struct rr_loop *loop, ssize_t moved, int error, int writable)
 {
-    if (moved < 0 && rr_would_block(error))
+    if (moved < 0 && waited(loop, error))
         return bear_silence(loop, writable);
     if (moved < 0 && error == EINTR)
         return INTERRUPTED;
@@ -543,8 +545,8 @@ serve_request(struct rr_loop *loop)
     ssize_t got;
 
     if (left > 0) {
-        got = recv(loop->connection, loop->in.at, (size_t) least(left, loop->in.limit),
-                   0);
+        got = rr_recv(loop->connection, loop->in.at,
+                      (size_t) least(left, loop->in.limit), 0);
         if (got <= 0)
             return accepted_stuck(loop, got, errno, 0);
         loop->tally.recv_calls++;
@@ -594,7 +596,7 @@ serve_response(struct rr_loop *loop)
 static enum step
 serve_end(struct rr_loop *loop)
 {
-    ssize_t got = recv(loop->connection, loop->in.at, (size_t) loop->in.limit, 0);
+    ssize_t got = rr_recv(loop->connection, loop->in.at, (size_t) loop->in.limit, 0);
 
     if (got == 0)
         return accepted_done(loop);
@@ -609,7 +611,8 @@ rr_acceptor_start(struct rr_loop *loop)
 {
     loop->poll_every = loop->poll_countdown = CONNECTIONS_PER_LOOK;
     loop->wait_ns = RR_TICK_NS;
-    if (rr_set_timeout(loop->fd, loop->timeout, RR_TICK_NS) < 0)
+    if (loop->has_bell ? rr_set_bell(loop, RR_TICK_NS) < 0
+                       : rr_set_timeout(loop->fd, loop->timeout, RR_TICK_NS) < 0)
         return rr_fail(loop, errno);
     return GO;
 }

@@ -11,59 +11,6 @@
 /* What senders put on the wire; nobody looks at it. */
 static const char TEXT[] = "netperf";
 
-/* Leave the table of descriptors that all threads share: with it, each system call counts
- * a reference to its file up and down. The new table holds what the loop needs and nothing
- * else, so that no connection of another thread is kept open by it. */
-static void
-leave_shared_table(struct rr_loop *loop)
-{
-#if defined(RR_HAVE_CLOSE_RANGE)
-    enum {
-        KEPT = 4
-    };
-    sigset_t signals;
-    int64_t keep[KEPT];
-    int64_t swap;
-    int64_t from = 0;
-    int i, j;
-
-    keep[0] = loop->spec.fd;
-    keep[1] = loop->spec.stop_fd;
-    keep[2] = loop->spec.report_fd;
-    keep[3] = loop->spec.file_fd;
-    for (i = 0; i < KEPT - 1; i++)
-        for (j = 0; j < KEPT - 1 - i; j++)
-            if (keep[j] > keep[j + 1]) {
-                swap = keep[j];
-                keep[j] = keep[j + 1];
-                keep[j + 1] = swap;
-            }
-    if (syscall(SYS_close_range, (unsigned int) (keep[KEPT - 1] + 1), ~0u,
-                RR_CLOSE_RANGE_UNSHARE)
-        != 0)
-        return;
-    loop->own_table = 1;
-    /* A signal taken here would write to Python's wake-up descriptor, which this table
-     * lacks; another thread is to take it. Those of a crash stay as they are. */
-    sigfillset(&signals);
-    sigdelset(&signals, SIGSEGV);
-    sigdelset(&signals, SIGBUS);
-    sigdelset(&signals, SIGFPE);
-    sigdelset(&signals, SIGILL);
-    sigdelset(&signals, SIGABRT);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    for (i = 0; i < KEPT; i++) {
-        if (keep[i] > from)
-            syscall(SYS_close_range, (unsigned int) from, (unsigned int) (keep[i] - 1),
-                    0u);
-        if (keep[i] >= from)
-            from = keep[i] + 1;
-    }
-#else
-    (void) loop;
-#endif
-}
-
 static int
 note_timeout(int fd, struct timeout *timeout)
 {
@@ -417,7 +364,7 @@ rr_run(struct rr_loop *loop, struct rr_tally *tally)
     int held;
 
     if (!loop->prepared && loop->spec.own_thread)
-        leave_shared_table(loop);
+        rr_take_thread(loop);
     held = hold_pipe_signal(loop, &pipe_signal, &old);
     if (!loop->prepared) {
         loop->prepared = 1;
@@ -452,6 +399,7 @@ rr_close(struct rr_loop *loop)
 
     if (loop == NULL)
         return;
+    rr_leave_thread(loop);
     rr_close_many(loop);
     if (loop->connection >= 0)
         close(loop->connection);

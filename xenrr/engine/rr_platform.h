@@ -42,6 +42,39 @@
 #define RR_CLOSE_RANGE_UNSHARE 2u
 #endif
 
+/* Where threads can be cancelled, the C library's send() and recv() pay for it with two locked
+ * instructions each in a process of several threads. Nobody cancels these: call the kernel.
+ * Elsewhere than on 64 bits the system call may have another name. */
+#if defined(__linux__) && defined(__LP64__) && defined(SYS_recvfrom)                   \
+    && defined(SYS_sendto)
+#define RR_HAVE_BARE_CALLS 1
+#endif
+
+/* A timer whose signal goes to one thread. timer_create() was in a library of its own up to
+ * glibc 2.33, and older headers lack the name of the thread's field. */
+#if defined(__linux__) && defined(__LP64__) && defined(SYS_timer_create)
+#include <signal.h>
+#if defined(__GLIBC__) && !defined(sigev_notify_thread_id)
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+#if defined(SIGEV_THREAD_ID) && defined(sigev_notify_thread_id)
+#define RR_HAVE_BELL 1
+/* The last but one: nobody counts from that end. */
+#define RR_BELL_SIGNAL (SIGRTMAX - 1)
+#endif
+#endif
+
+/* glibc 2.35 and later: what the kernel keeps up to date for a thread that was registered. */
+#if defined(__linux__) && defined(SYS_rseq) && defined(__has_include)                  \
+    && defined(__has_builtin)
+#if __has_include(<sys/rseq.h>) && __has_builtin(__builtin_thread_pointer)
+#include <sys/rseq.h>
+#if defined(RSEQ_SIG)
+#define RR_HAVE_RSEQ 1
+#endif
+#endif
+#endif
+
 /* A peer that went away must not kill the process: either each send says so, or the
  * socket does (RR_NOSIGPIPE_OPTION). */
 #if defined(MSG_NOSIGNAL)
@@ -106,7 +139,7 @@ struct mmsghdr {
 #if defined(__GNUC__) || defined(__clang__)
 #define RR_HAVE_CLZLL 1
 #define RR_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
-/* One body becomes two functions, of which neither asks what the other one does. */
+/* One body becomes several functions, of which none asks what the others do. */
 #define RR_TWICE inline __attribute__((always_inline))
 #else
 #define RR_UNLIKELY(condition) (condition)

@@ -106,7 +106,7 @@ static enum step
 response_received(struct rr_loop *loop, ssize_t got, int error)
 {
     if (got < 0)
-        return rr_would_block(error) ? heard_nothing(loop) : rr_fail(loop, error);
+        return waited(loop, error) ? heard_nothing(loop) : rr_fail(loop, error);
     if (got == 0)
         return rr_end_of_file(loop);
     loop->tally.recv_calls++;
@@ -197,8 +197,9 @@ requests_allowed(const struct rr_loop *loop)
     return loop->spec.transactions - loop->tally.transactions - loop->tally.in_flight;
 }
 
+/* `plain`: one request in flight, and one buffer for each direction. */
 static RR_TWICE enum step
-sprint(struct rr_loop *loop, int64_t budget, int spin)
+sprint(struct rr_loop *loop, int64_t budget, int spin, int plain)
 {
     struct rr_tally *tally = &loop->tally;
     const int64_t request_bytes = loop->spec.request_bytes;
@@ -208,36 +209,45 @@ sprint(struct rr_loop *loop, int64_t budget, int spin)
     struct ring in = loop->in;
     struct ring out = loop->out;
     const int64_t due = loop->due;
+    int64_t start = loop->starts[loop->head];
     int64_t head = loop->head;
-    int64_t done = 0;
+    int64_t left = budget;
     int64_t now = 0;
+    int64_t done;
     ssize_t got = 0;
     ssize_t put = 0;
     int error;
 
     do {
-        int64_t start;
-
         got = get_message(loop, in.at, want, spin);
         if (RR_UNLIKELY(got != response_bytes))
             break;
-        advance(&in);
+        if (!plain)
+            advance(&in);
         now = rr_clock_ns();
         if (RR_UNLIKELY(now >= due))
             break;
-        start = loop->starts[head];
-        loop->starts[head] = now;
-        if (++head == loop->window)
-            head = 0;
+        if (!plain) {
+            start = loop->starts[head];
+            loop->starts[head] = now;
+            if (++head == loop->window)
+                head = 0;
+        }
         record(loop, now - start);
-        done++;
-        put = put_message(loop, loop->fd, out.at, request_bytes);
+        start = now;
+        left--;
+        put = plain ? rr_send(loop->fd, out.at, (size_t) request_bytes, RR_SEND_FLAGS)
+                    : put_message(loop, loop->fd, out.at, request_bytes);
         if (RR_UNLIKELY(put != request_bytes))
             break;
-        advance(&out);
-    } while (done < budget);
+        if (!plain)
+            advance(&out);
+    } while (left > 0);
     error = errno;
 
+    done = budget - left;
+    if (plain)
+        loop->starts[head] = start;
     loop->in.at = in.at;
     loop->out.at = out.at;
     loop->head = head;
@@ -275,13 +285,30 @@ sprint(struct rr_loop *loop, int64_t budget, int spin)
 static enum step
 sender_sprint(struct rr_loop *loop, int64_t budget)
 {
-    return sprint(loop, budget, 0);
+    return sprint(loop, budget, 0, 0);
+}
+
+static enum step
+sender_plain_sprint(struct rr_loop *loop, int64_t budget)
+{
+    return sprint(loop, budget, 0, 1);
 }
 
 static enum step
 sender_spin_sprint(struct rr_loop *loop, int64_t budget)
 {
-    return sprint(loop, budget, 1);
+    return sprint(loop, budget, 1, 0);
+}
+
+static enum step
+choose_sprint(struct rr_loop *loop, int64_t budget)
+{
+    if (loop->spec.spin)
+        return sender_spin_sprint(loop, budget);
+    if (loop->window == 1 && one_buffer(&loop->in) && one_buffer(&loop->out)
+        && !loop->spec.plain_write)
+        return sender_plain_sprint(loop, budget);
+    return sender_sprint(loop, budget);
 }
 
 enum step
@@ -302,8 +329,7 @@ rr_sender_step(struct rr_loop *loop)
         return step == READABLE ? receive_response(loop, MSG_DONTWAIT) : step;
     }
     if (loop->small && loop->have == 0 && allowed > 0 && loop->spec.pace_burst == 0) {
-        step = loop->spec.spin ? sender_spin_sprint(loop, allowed)
-                               : sender_sprint(loop, allowed);
+        step = choose_sprint(loop, allowed);
         return step == BLOCKED ? GO : step;
     }
     return receive_response(loop, 0);

@@ -14,7 +14,8 @@ target_quiet(struct rr_loop *loop)
     loop->now = rr_clock_ns();
     if (mark != loop->quiet_mark) {
         loop->quiet_mark = mark;
-        loop->quiet_since = loop->now - loop->timeout->ns;
+        /* With a bell nobody knows for how long it has been quiet. */
+        loop->quiet_since = loop->now - (loop->has_bell ? 0 : loop->timeout->ns);
     }
     if (rr_stop_asked(loop))
         return rr_finish(loop, RR_STOPPED);
@@ -28,7 +29,7 @@ static enum step
 request_received(struct rr_loop *loop, ssize_t got, int error)
 {
     if (got < 0)
-        return rr_would_block(error) ? target_quiet(loop) : rr_fail(loop, error);
+        return waited(loop, error) ? target_quiet(loop) : rr_fail(loop, error);
     if (got == 0) {
         /* A stray end marker of an earlier run, unless they never end: then somebody
          * has shut the socket down. */
@@ -106,8 +107,9 @@ response_sent(struct rr_loop *loop, ssize_t put, int error)
     return rr_target_poll(loop);
 }
 
+/* `plain`: one buffer for each direction. */
 static RR_TWICE enum step
-sprint(struct rr_loop *loop, int spin)
+sprint(struct rr_loop *loop, int spin, int plain)
 {
     struct rr_tally *tally = &loop->tally;
     const int64_t request_bytes = loop->spec.request_bytes;
@@ -127,11 +129,14 @@ sprint(struct rr_loop *loop, int spin)
         got = get_message(loop, in.at, want, spin);
         if (RR_UNLIKELY(got != request_bytes))
             break;
-        advance(&in);
-        put = put_message(loop, loop->fd, out.at, response_bytes);
+        if (!plain)
+            advance(&in);
+        put = plain ? rr_send(loop->fd, out.at, (size_t) response_bytes, RR_SEND_FLAGS)
+                    : put_message(loop, loop->fd, out.at, response_bytes);
         if (RR_UNLIKELY(put != response_bytes))
             break;
-        advance(&out);
+        if (!plain)
+            advance(&out);
     } while (++done < budget);
     error = errno;
 
@@ -162,13 +167,29 @@ sprint(struct rr_loop *loop, int spin)
 static enum step
 target_sprint(struct rr_loop *loop)
 {
-    return sprint(loop, 0);
+    return sprint(loop, 0, 0);
+}
+
+static enum step
+target_plain_sprint(struct rr_loop *loop)
+{
+    return sprint(loop, 0, 1);
 }
 
 static enum step
 target_spin_sprint(struct rr_loop *loop)
 {
-    return sprint(loop, 1);
+    return sprint(loop, 1, 0);
+}
+
+static enum step
+choose_sprint(struct rr_loop *loop)
+{
+    if (loop->spec.spin)
+        return target_spin_sprint(loop);
+    if (one_buffer(&loop->in) && one_buffer(&loop->out) && !loop->spec.plain_write)
+        return target_plain_sprint(loop);
+    return target_sprint(loop);
 }
 
 enum step
@@ -187,7 +208,7 @@ rr_target_step(struct rr_loop *loop)
     if (loop->sifts_left > 0)
         return sift_request(loop);
     if (loop->small && loop->have == 0 && loop->started && loop->spec.pace_burst == 0)
-        return loop->spec.spin ? target_spin_sprint(loop) : target_sprint(loop);
+        return choose_sprint(loop);
     return receive_request(loop);
 }
 
@@ -196,10 +217,12 @@ rr_target_start(struct rr_loop *loop)
 {
     if (loop->spec.datagram && rr_start_sifting(loop) < 0)
         return rr_fail(loop, errno);
-    if (loop->spec.idle_end_ns > 0
-        && rr_set_timeout(loop->fd, loop->timeout,
-                          least(loop->spec.idle_end_ns, RR_TICK_NS))
-               < 0)
-        return rr_fail(loop, errno);
+    if (loop->spec.idle_end_ns > 0) {
+        int64_t wait_ns = least(loop->spec.idle_end_ns, RR_TICK_NS);
+
+        if (loop->has_bell ? rr_set_bell(loop, wait_ns) < 0
+                           : rr_set_timeout(loop->fd, loop->timeout, wait_ns) < 0)
+            return rr_fail(loop, errno);
+    }
     return GO;
 }
