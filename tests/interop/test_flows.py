@@ -1,0 +1,121 @@
+"""Many flows and the open loop through the programs, with netserver and with xenrr."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from peers import LOOPBACK, Server, clean_environment, running_netserver, running_xenrr_server
+
+from xenrr.checks.doubts import doubts_of
+from xenrr.results.record import Run, TestSpec
+from xenrr.session.sender import open_sender
+
+LIMIT_S = 60
+NETSERVER = pytest.param("netserver", marks=pytest.mark.peer("netserver"))
+
+
+@pytest.fixture(params=["xenrr", NETSERVER])
+def server(request):
+    start = running_xenrr_server if request.param == "xenrr" else running_netserver
+    with start() as running:
+        yield running
+
+
+def client(server: Server, test: str, *options: str, length: str = "0.3"):
+    words = [sys.executable, "-m", "xenrr.client", "-H", LOOPBACK, "-p", str(server.port),
+             "-t", test, "-l", length, *options]
+    return subprocess.run(words, capture_output=True, text=True, timeout=LIMIT_S,
+                          env=clean_environment())
+
+
+def measured(server: Server, test: str, *options: str, length: str = "0.3") -> Run:
+    done = client(server, test, "--json", *options, length=length)
+    assert (done.returncode, done.stderr) == (0, "")
+    return Run.from_plain(json.loads(done.stdout))
+
+
+def check_ends_agree(run: Run) -> None:
+    late = run.in_flight if run.spec.is_datagram else run.drained
+    assert run.target_tally.transactions == run.transactions + late
+    assert run.requests_sent == run.transactions + run.in_flight + run.lost
+    for flow in run.flows:
+        assert flow.transactions > 0
+        assert flow.requests_sent == flow.transactions + flow.in_flight + flow.lost
+    if run.flows:
+        assert sum(flow.transactions for flow in run.flows) == run.transactions
+
+
+@pytest.mark.parametrize("test", ["TCP_RR", "UDP_RR"])
+def test_twelve_flows(server, test):
+    run = measured(server, test, "--flows", "12")
+    assert len(run.flows) == 12
+    assert len({flow.local_address for flow in run.flows}) == 12
+    check_ends_agree(run)
+
+
+@pytest.mark.parametrize(("test", "options"), [
+    ("TCP_RR", ["--rate", "500"]),
+    ("UDP_RR", ["--rate", "100/flow", "--flows", "5", "--arrivals", "poisson", "--seed", "3"])])
+def test_a_rate(server, test, options):
+    run = measured(server, test, *options)
+    assert run.spec.asked_rate_tps == 500
+    check_ends_agree(run)
+    for name in ("service_ns", "slip_ns"):
+        assert run.distributions[name].total >= run.transactions
+
+
+def test_a_hundred_flows_to_a_xenrr():
+    with running_xenrr_server() as server:
+        run = measured(server, "TCP_RR", "--flows", "100", length="-20")
+    assert (run.transactions, run.target_tally.transactions) == (2000, 2000)
+
+
+@pytest.mark.peer("netserver")
+def test_a_flow_whose_server_dies_is_reported_and_the_others_go_on():
+    with running_netserver() as server:
+        found = threading.Event()
+
+        def kill_one() -> None:
+            for _ in range(100):
+                children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}"
+                                "/children").read_text().split()
+                if len(children) >= 4:
+                    os.kill(int(children[2]), signal.SIGKILL)
+                    found.set()
+                    return
+                time.sleep(0.02)
+
+        with open_sender(LOOPBACK, server.port) as sender:
+            thread = threading.Thread(target=kill_one)
+            run = sender.run(TestSpec(duration_s=0.8, flows=4), on_start=thread.start)
+            thread.join()
+    assert found.is_set()
+    assert (run.ended, run.error) == ("time", "")
+    assert sorted(flow.ended for flow in run.flows) == ["peer", "time", "time", "time"]
+    assert "flows" in {doubt.code for doubt in doubts_of(run)}
+
+
+def test_the_table_is_that_of_one_flow(server):
+    done = client(server, "TCP_RR", "--flows", "3", "-P", "0", "-v", "0", length="0.2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert float(done.stdout) > 0
+
+
+def test_run_shows_flows_and_both_distributions():
+    with running_xenrr_server() as server:
+        done = subprocess.run(
+            [sys.executable, "-m", "xenrr", "run", LOOPBACK, "-p", str(server.port),
+             "-l", "0.3", "--flows", "4", "--rate", "400"],
+            capture_output=True, text=True, timeout=LIMIT_S, env=clean_environment())
+    assert done.returncode == 0, done.stderr
+    for words in ("4 flows by", "each ", "median ", "Jain ", "asked 400/s", "left late by",
+                  "was meant to leave", "it really left"):
+        assert words in done.stdout
