@@ -22,6 +22,10 @@ __all__ = ["CompareCommand"]
 
 # A change of this size is what advice is given for.
 ADVISED_CHANGE = 0.05
+# Columns that the table needs with all that is in it.
+WIDE = 66
+# A factor as large as this is none that anybody reads in percent.
+MOST_SHOWN = 10.0
 STYLES = {"faster": "green", "slower": "red", "cannot tell": ""}
 
 
@@ -42,12 +46,15 @@ class CompareCommand:
         before, after = (
             {group.key: group for group in group_runs(read_runs(path, screen).runs)}
             for path in (args.before, args.after))
-        common = [key for key in before if key in after]
-        if not common:
-            raise SpecError("the two files have no test in common: "
-                            f"{_names(before.values())} there, {_names(after.values())} here")
-        found = [(before[key], after[key],
-                  list(comparisons(before[key], after[key], args.paired))) for key in common]
+        pairs = [(before[key], after[key]) for key in before if key in after]
+        if not pairs:
+            # One test each: it is clear what is meant, and what differs stands above it.
+            pairs = list(zip(before.values(), after.values()))
+            if (len(before), len(after)) != (1, 1) or pairs[0][0].unit != pairs[0][1].unit:
+                raise SpecError(
+                    "the two files have no test in common: "
+                    f"{_names(before.values())} there, {_names(after.values())} here")
+        found = [(*pair, list(comparisons(*pair, args.paired))) for pair in pairs]
         if args.json:
             print(json.dumps([_plain(*each) for each in found]))
         else:
@@ -56,7 +63,7 @@ class CompareCommand:
         for path, groups, other in ((args.before, before, after),
                                     (args.after, after, before)):
             alone = [group for key, group in groups.items() if key not in other]
-            if alone:
+            if alone and len(alone) < len(groups):
                 screen.talk(f"Only in {path}: {_names(alone)}.")
         return 0
 
@@ -86,11 +93,15 @@ def show_comparison(screen: Screen, before: Group, after: Group,
                     found: list[tuple[str, Comparison]]) -> None:
     """One test: a line for each quantity, then what to do about "cannot tell"."""
     screen.result()
-    screen.result(f"{before.name}  {len(before.runs)} runs against {len(after.runs)}", "bold")
-    screen.result("         change        95 % interval        effect  verdict")
+    name = before.name if before.key == after.key else f"{before.name} against {after.name}"
+    for line in screen.wrapped(f"{name}  {len(before.runs)} runs against {len(after.runs)}"):
+        screen.result(line, "bold")
+    wide = screen.width >= WIDE
+    screen.result(f"         change        95 % interval      {'  effect' * wide}  verdict")
     for what, each in found:
+        effect = f" {_effect(each.effect):>8}" if wide else ""
         screen.result(f"  {what:<5}  {_change(each.ratio):>7}  {_change(each.low):>9} to "
-                      f"{_change(each.high):<9} {_effect(each.effect):>8}  {each.verdict}",
+                      f"{_change(each.high):<9}{effect}  {each.verdict}",
                       STYLES[each.verdict])
     for line in screen.wrapped(_advice(before, after, found), indent=2):
         screen.result(f"  {line}")
@@ -102,7 +113,12 @@ def show_comparison(screen: Screen, before: Group, after: Group,
 
 
 def _advice(before: Group, after: Group, found: list[tuple[str, Comparison]]) -> str:
-    from xenrr.stats.compare import CANNOT_TELL, LEAST_REPEATS, repeats_to_find
+    from xenrr.stats.compare import (
+        CANNOT_TELL,
+        LEAST_REPEATS,
+        MOST_REPEATS,
+        repeats_to_find,
+    )
 
     if not found:
         return "Nothing was measured on one of the two sides."
@@ -115,8 +131,10 @@ def _advice(before: Group, after: Group, found: list[tuple[str, Comparison]]) ->
         return ""
     spreads = [_spread(group.results()) for group in (before, after)]
     needed = repeats_to_find(ADVISED_CHANGE, math.hypot(*spreads) / math.sqrt(2))
-    return (f"A change of {100 * ADVISED_CHANGE:g} % is found in 9 cases of 10 with {needed} "
-            "runs a side.")
+    change = f"A change of {100 * ADVISED_CHANGE:g} %"
+    if needed >= MOST_REPEATS:
+        return f"{change} is not found in runs that differ so much from each other."
+    return f"{change} is found in 9 cases of 10 with {needed} runs a side."
 
 
 def _spread(values: list[float]) -> float:
@@ -127,6 +145,8 @@ def _spread(values: list[float]) -> float:
 def _change(ratio: float) -> str:
     if math.isinf(ratio) or ratio == 0:
         return "?"
+    if ratio >= MOST_SHOWN:
+        return f"{ratio:.0f} x" if ratio < 1e5 else f"{ratio:.0e} x"
     return f"{100 * (ratio - 1):+.1f} %"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from peers import clean_environment, running_xenrr_server
 
 from xenrr import cli
+from xenrr.cli import compare
 from xenrr.engine import stamps
 from xenrr.results.store import RecordWriter, read_file
 from xenrr.session import dataoptions
@@ -196,11 +198,29 @@ def test_a_cut_file_is_shown_as_far_as_it_goes(xenrr, tmp_path):
 
 def test_files_without_a_common_test_are_not_compared(xenrr, tmp_path):
     files = [str(tmp_path / name) for name in ("a.xrr", "b.xrr")]
-    for path, test in zip(files, ("TCP_RR", "UDP_RR")):
-        xenrr("run", "127.0.0.1", *QUICK, "-t", test, "--save", path)
+    for path, test, length in zip(files, ("TCP_RR", "TCP_STREAM"), (QUICK, ("-l", "0.1"))):
+        xenrr("run", "127.0.0.1", *length, "-t", test, "--save", path)
     code, _, err = xenrr("compare", *files)
     assert code == 2
     assert "no test in common" in err
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_one_test_each_is_compared_by_its_name(xenrr, tmp_path, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    files = [str(tmp_path / name) for name in ("a.xrr", "b.xrr")]
+    for path, burst in zip(files, ("0", "3")):
+        xenrr("run", "127.0.0.1", "-n", "500", "-b", burst, "--repeat", "3", "--save", path)
+    code, out, err = xenrr("compare", *files)
+    assert (code, err) == (0, "")
+    assert "TCP_RR 1/1 against TCP_RR 1/1, burst 3 3 runs against 3" in " ".join(out.split())
+    assert max(map(len, out.splitlines())) <= width
+    assert ("effect" in out) == (width == 100)
+
+
+def test_a_change_beyond_reading_in_percent_is_a_factor():
+    assert [compare._change(ratio) for ratio in (0.5, 1.0, 9.99, 10, 3e4, math.inf, 0)] == [
+        "-50.0 %", "+0.0 %", "+899.0 %", "10 x", "30000 x", "?", "?"]
 
 
 def test_one_run_a_side_cannot_tell_and_says_what_would(xenrr, tmp_path):
