@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shlex
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +26,8 @@ from types import TracebackType
 from benchmarks import peers
 from benchmarks.paired import Measure, Sample
 
-__all__ = ["LIMIT_S", "NETPERF_LIMIT_S", "ROOT", "Bed", "Missing", "Work", "end", "environment",
-           "many_netperf", "need"]
+__all__ = ["LIMIT_S", "NETPERF_LIMIT_S", "ROOT", "Bed", "Missing", "Talker", "Work", "end",
+           "environment", "many_netperf", "need"]
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ROOT / "benchmarks/floors"
@@ -76,6 +78,33 @@ class Work:
     options: tuple[str, ...] = ()
 
 
+class Talker:
+    """A program that answers each line with a line; a context manager that ends it."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    def ask(self, line: str, limit_s: float) -> str:
+        """Its answer; empty where there is none in time."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{line}\n")
+            self._process.stdin.flush()
+        if not select.select([self._process.stdout], [], [], limit_s)[0]:
+            return ""
+        return self._process.stdout.readline()
+
+    def close(self) -> None:
+        """End it."""
+        end(self._process)
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+
+
 class Bed:
     """Processors and servers of one session.
 
@@ -92,6 +121,7 @@ class Bed:
         self._stack = contextlib.ExitStack()
         self._ports: dict[tuple[str, str], int] = {}
         self._floors: dict[str, str] = {}
+        self._talkers: dict[Work, Talker] = {}
 
     def __enter__(self) -> Bed:
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
@@ -149,6 +179,15 @@ class Bed:
         if (kind, place) not in self._ports:
             self._ports[kind, place], _ = self.start(kind, place)
         return self._ports[kind, place]
+
+    def talker(self, work: Work) -> Talker:
+        """The bed's ``benchmarks.overhead`` for a test, started when it is first needed."""
+        if work not in self._talkers:
+            made = self._talkers[work] = Talker(self.bound(
+                work.place, sys.executable, "-m", "benchmarks.overhead",
+                str(self.port("x", work.place)), work.test, str(min(self.seconds, 1.0))))
+            self._stack.callback(made.close)
+        return self._talkers[work]
 
     def floor(self, name: str) -> str:
         """Path of a floor, built when it is first asked for.

@@ -78,10 +78,14 @@ def _seconds(bed: Bed, command: list[str]) -> Sample:
 
 
 def overhead(bed: Bed, name: str, work: Work) -> Measure:
-    """Rate with all that xenrr tells (``with``) and with nothing but the rate (``without``)."""
-    if name == "without":
-        return bed.rate("xx", work)
-    return bed.rate("xx", Work(work.test, work.place, options=("-D", "0.1")))
+    """Rate with and without what xenrr tells beside it, of one sender that stays open.
+
+    Args:
+        bed: Where.
+        name: One of ``overhead.KINDS``.
+        work: Which test.
+    """
+    return lambda: {"rate": peers.parse_rate(bed.talker(work).ask(name, LIMIT_S))}
 
 
 def parse_callgrind(text: str) -> int:

@@ -195,7 +195,12 @@ GROUPS = (
         Row("P10", "1000 flows of one transaction: xenrr / netperf", "xx", "nn",
             most(0.3), "seconds"),), costs.zero_work),
     Group(Work(), (
-        Row("P11", "TCP_RR, interim results 10/s / none", "with", "without", least(0.99)),),
+        Row("P11", "TCP_RR, one core: all that is told / rate alone", "told", "bare",
+            least(0.99)),
+        Row("decompose", "TCP_RR, one core: decomposed / not", "split", "bare", least(0.85))),
+        costs.overhead, pairs=30),
+    Group(Work("UDP_RR"), (
+        Row("decompose", "UDP_RR, one core: decomposed / not", "split", "bare", least(0.80)),),
         costs.overhead, pairs=15),
     *(Group(Work(test), _twins(test)) for test in ("TCP_CC", "TCP_SENDFILE", "UDP_STREAM")),
 )

@@ -21,6 +21,7 @@ __all__ = [
     "parse_iperf3",
     "parse_netperf",
     "parse_qperf",
+    "parse_rate",
     "parse_sockperf",
     "rate_in_common",
     "server_command",
@@ -42,6 +43,17 @@ def client_command(kind: str) -> list[str]:
     xenrr = [sys.executable, "-m", "xenrr.client", "--engine"]
     return {"n": ["netperf"], "x": [*xenrr, "hot"], "s": [*xenrr, "hot", "--spin"],
             "p": [*xenrr, "pure"]}[kind]
+
+
+def parse_rate(text: str) -> float:
+    """A line with a rate and nothing else."""
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not rate > 0:
+        raise PeerOutput(f"a rate was expected, not {text[:200]!r}")
+    return rate
 
 
 def server_command(kind: str, port: int) -> list[str]:

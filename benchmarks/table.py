@@ -9,7 +9,7 @@ from benchmarks.figures import Outcome, verdict
 __all__ = ["HEAD", "line", "markdown", "plain", "put_into", "summary"]
 
 WIDTH = 52
-HEAD = (f"{'id':<5} {'what':<{WIDTH}} ratio   95 % interval     A/A          a          b  "
+HEAD = (f"{'id':<9} {'what':<{WIDTH}} ratio   95 % interval     A/A          a          b  "
         "must be     ")
 # Marks in a page, between which its table is.
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
@@ -22,7 +22,7 @@ SCALES = {"p99_ns": 1e-3, "p999_ns": 1e-3, "seconds": 1e3, "kilobytes": 1e-3}
 def line(outcome: Outcome) -> str:
     """One row for a terminal."""
     row, ratio = outcome.row, outcome.ratio
-    head = f"{row.id:<5} {row.what:<{WIDTH}}"
+    head = f"{row.id:<9} {row.what:<{WIDTH}}"
     if ratio is None:
         return f"{head} {verdict(outcome)}"
     a, b = (_short(value, row.value) for value in (ratio.a, ratio.b))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import shutil
 import subprocess
+import sys
 
 import pytest
 
 from benchmarks import bed, costs, figures, peers, table
 from benchmarks.__main__ import main
-from benchmarks.bed import Bed, Missing, Work
+from benchmarks.bed import Bed, Missing, Talker, Work
 from benchmarks.figures import Bound, Group, Outcome, Row
 from benchmarks.paired import Ratio, Rounds, measure_rounds
 
@@ -79,6 +81,7 @@ def test_what_programs_say(parse, text, sample):
     (peers.parse_netperf, "netperf: no such thing\n"), (peers.parse_netperf, "1 2\n"),
     (peers.parse_floor, ""), (peers.parse_floor, "1 2\n"),
     (peers.parse_qperf, "failed to connect\n"), (peers.parse_qperf, "latency = 0.0 ns"),
+    (peers.parse_rate, ""), (peers.parse_rate, "0.0\n"), (peers.parse_rate, "sorry\n"),
     (peers.parse_iperf3, "error"), (peers.parse_iperf3, '{"error": "busy"}'),
     (peers.parse_iperf3, "[1]"), (peers.parse_sockperf, "sockperf: ERROR\n"),
     (costs.parse_callgrind, "events: Ir\n"), (costs.parse_pss, "Rss: 12 kB\n"),
@@ -86,6 +89,14 @@ def test_what_programs_say(parse, text, sample):
 def test_what_cannot_be_read_is_an_error_and_never_a_zero(parse, text):
     with pytest.raises(peers.PeerOutput):
         parse(text)
+
+
+def test_a_program_that_is_talked_to():
+    with contextlib.closing(Talker([sys.executable, "-c", "import sys\nfor line in sys.stdin: "
+                                    "print(len(line), flush=True)"])) as talker:
+        assert [talker.ask("word", 30), talker.ask("", 30)] == ["5\n", "1\n"]
+    with contextlib.closing(Talker([sys.executable, "-c", "pass"])) as talker:
+        assert talker.ask("word", 30) == ""
 
 
 def test_instructions_and_memory():
@@ -131,7 +142,7 @@ def test_a_bound_is_met_by_the_median(bound, median, noise, met):
 
 def test_every_target_has_its_rows():
     assert figures.ids() == ["P1", "P2", "P3", "P4", "P4b", "P5", "P6", "P7", "P8", "P9",
-                             "P10", "P11", "twin"]
+                             "P10", "P11", "twin", "decompose"]
     rows = [row for group in figures.GROUPS for row in group.rows]
     assert all(any(row.id == id and row.bound for row in rows) for id in figures.ids())
     assert len({(row.id, row.what) for row in rows}) == len(rows)
