@@ -459,7 +459,7 @@ def listening(port: int, process: subprocess.Popen[bytes], udp: bool = False) ->
     raise peers.PeerOutput(f"{process.args!r} does not listen")
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
     """End a process that was started here; again does nothing."""
     if process.poll() is not None:
         return

@@ -20,6 +20,7 @@ from unittest import mock
 
 from xenrr.results.record import TestSpec
 from xenrr.session import sender
+from xenrr.session.conditions import Conditions
 
 __all__ = ["KINDS", "main"]
 
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> int:
         for line in sys.stdin:
             kind = line.strip()
             spec = TestSpec(test, duration_s=seconds, **KINDS[kind])  # type: ignore[arg-type]
-            conditions = sender.Conditions if kind == "told" else NoConditions
+            conditions = Conditions if kind == "told" else NoConditions
             with mock.patch.object(sender, "Conditions", conditions):
                 run = opened.run(spec)
             print(0.0 if run.error else run.rate_tps, flush=True)
