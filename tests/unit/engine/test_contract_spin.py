@@ -52,7 +52,7 @@ def test_a_timed_run_has_all_accounted(pair, connect, datagram, burst, spins):
     assert sent.ended is Ended.TIME
     assert sent.elapsed_ns >= spec.duration_ns
     assert 0 <= sent.in_flight <= 1 + burst
-    assert sent.transactions > 10
+    assert sent.transactions > 0
     assert answered.transactions == sent.requests_sent
     assert answered.bytes_received == sent.bytes_sent
     check_accounts(sent, spec)
