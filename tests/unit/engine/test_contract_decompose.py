@@ -90,7 +90,8 @@ def test_a_slow_peer_shows_in_the_network(engine, connect, datagram):
     check_parts(tally)
     send_path, network, wake_up = tally.distributions.values()
     assert network.min_ns >= 5 * MS
-    assert network.percentile(50) > max(send_path.percentile(50), wake_up.percentile(50))
+    # A busy machine is late at times, but not in each of ten round trips.
+    assert network.min_ns > max(send_path.min_ns, wake_up.min_ns)
 
 
 def test_stamps_of_lost_requests_are_nobody_elses(engine, connect):
