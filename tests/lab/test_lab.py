@@ -212,17 +212,37 @@ def test_a_signal_while_it_is_made(labs, tmp_path):
     assert labs.traces() == []
 
 
-@pytest.mark.parametrize("file", [PAIR, BED])
-def test_a_killed_run_is_found_and_swept(labs, file):
-    machine = "b" if file == PAIR else "DU2.1"
-    running = labs.start("run", "--name", labs.name, "--on", machine, file, "--", *SLEEP)
+def killed(labs, running, keeper=False):
+    """Kill a run, and before it what would take its lab down."""
     try:
         assert running.stdout.readline() == "here\n"
+        if keeper:
+            same = Path(f"/proc/{running.pid}/cmdline").read_bytes()
+            (child,) = [number for number in children_of(running.pid)
+                        if Path(f"/proc/{number}/cmdline").read_bytes() == same]
+            os.kill(child, signal.SIGKILL)
         running.kill()
         running.wait(10)
     finally:
         end(running)
-    assert f"/run/netns/xrr-{labs.name}-{machine}" in labs.traces()
+
+
+def children_of(pid):
+    return map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
+
+@pytest.mark.parametrize("file", [PAIR, BED])
+def test_a_killed_run_leaves_nothing(labs, file):
+    machine = "b" if file == PAIR else "DU2.1"
+    running = labs.start("run", "--name", labs.name, "--on", machine, file, "--", *SLEEP)
+    killed(labs, running)
+    wait_for(lambda: labs.traces() == [], "the keeper to take the lab down")
+
+
+def test_a_killed_run_without_its_keeper_is_found_and_swept(labs):
+    running = labs.start("run", "--name", labs.name, "--on", "b", PAIR, "--", *SLEEP)
+    killed(labs, running, keeper=True)
+    assert f"/run/netns/xrr-{labs.name}-b" in labs.traces()
     assert labs.listed() == {labs.name: "left over"}
     assert "xenrr lab down removes what is left over" in labs.call("list").stderr
     assert f"{labs.name} is down (left over before" in labs.call("down").stdout
@@ -231,12 +251,7 @@ def test_a_killed_run_is_found_and_swept(labs, file):
 
 def test_the_next_lab_sweeps_what_a_killed_one_left(labs):
     running = labs.start("run", "--name", labs.name, "--on", "b", PAIR, "--", *SLEEP)
-    try:
-        assert running.stdout.readline() == "here\n"
-        running.kill()
-        running.wait(10)
-    finally:
-        end(running)
+    killed(labs, running, keeper=True)
     assert labs.up(PAIR)["state"] == "up"
 
 

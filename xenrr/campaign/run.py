@@ -160,7 +160,7 @@ class Coordinator:
                            if one.key not in done and (one.experiment, one.cell) not in enough]
         self._tell({"event": "end", "complete": len(outcome.complete),
                     "missing": outcome.missing, "stopped": outcome.stopped,
-                    "gave_up": outcome.gave_up})
+                    "gave_up": outcome.gave_up, **_own_cost()})
         return outcome
 
     def _done(self) -> set[str]:
@@ -215,7 +215,7 @@ class Coordinator:
                     "target": one.target.name, "duration_s": one.test.duration_s})
         failures: dict[str, str] = {}
         parts: dict[str, Part] = {}
-        go_epoch_s = 0.0
+        go_epoch_s, began_s = 0.0, time.monotonic()
         try:
             members = [self._member(sender) for sender in one.senders]
             try:
@@ -225,7 +225,7 @@ class Coordinator:
             if not failures:
                 await self._ready(one, members, address, port, failures)
             if not failures:
-                go_epoch_s, parts = await self._go(one, members, failures)
+                go_epoch_s, parts = await self._go(one, members, failures, began_s)
         except _Stopped:
             failures.setdefault("", "stopped before it began")
         return self._record(one, name, go_epoch_s, parts, failures)
@@ -307,8 +307,8 @@ class Coordinator:
                 each.cancel()
             await asyncio.gather(task, stop, return_exceptions=True)
 
-    async def _go(self, one: Round, members: list[Member], failures: dict[str, str]
-                  ) -> tuple[float, dict[str, Part]]:
+    async def _go(self, one: Round, members: list[Member], failures: dict[str, str],
+                  began_s: float) -> tuple[float, dict[str, Part]]:
         parts: dict[str, Part] = {}
         limit_s = (one.test.duration_s or 0.0) + self._spec.timeout_s
         if self._stop.is_set():
@@ -343,7 +343,8 @@ class Coordinator:
                     member.go(at_ns, early_ns)
                 except LinkLost as exc:
                     failures[member.name] = str(exc)
-            self._tell({"event": "go", "key": one.key, "at_epoch_s": go_epoch_s})
+            self._tell({"event": "go", "key": one.key, "at_epoch_s": go_epoch_s,
+                        "prepared_s": time.monotonic() - began_s})
             await _all(finish(member) for member in members if member.name not in failures)
         finally:
             self._running = []
@@ -485,6 +486,14 @@ async def _all(work: Iterable[Awaitable[None]]) -> None:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _own_cost() -> dict[str, float]:
+    """What the coordinator itself took of its machine until now."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {"cpu_s": used.ru_utime + used.ru_stime, "memory_bytes": used.ru_maxrss * 1024}
 
 
 def _failures_text(failures: Mapping[str, str]) -> str:

@@ -26,7 +26,7 @@ __all__ = ["CampaignSpec", "Cell", "Experiment", "Machine", "TargetSpec", "check
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 NAME_EXPECTED = "letters, digits, _ . or -, 64 in all"
-MAX_MACHINES = 1000
+MAX_MACHINES = 2000
 MAX_EXPERIMENTS = 1000
 MAX_REPEATS = 1000
 MAX_VALUES = 100

@@ -41,7 +41,7 @@ from xenrr.lab.spec import LabSpec
 from xenrr.lab.state import Entry, Record, Runtime
 
 __all__ = ["Stop", "build", "check_programs", "enter_words", "find_machine", "find_tool",
-           "make_record", "reserve", "sweep", "sweep_leftovers"]
+           "make_record", "reserve", "sweep", "sweep_leftovers", "wait_for_processes"]
 
 NETNS_FOLDER = "/run/netns"
 # Debian keeps ip and tc where only root's PATH leads.
@@ -447,6 +447,14 @@ def _process_ids(record: Record, names: dict[str, tuple[int, int]]) -> set[int]:
                 if (status.st_dev, status.st_ino) in inside:
                     found.add(int(word))
     return found - {os.getpid()}
+
+
+def wait_for_processes(entry: Entry, limit_s: float) -> None:
+    """Let what runs in a lab end by itself, for a while."""
+    names = _existing(entry.record.namespaces)
+    give_up_s = time.monotonic() + limit_s
+    while _process_ids(entry.record, names) and time.monotonic() < give_up_s:
+        time.sleep(0.1)
 
 
 def _end_processes(record: Record, names: dict[str, tuple[int, int]]) -> None:

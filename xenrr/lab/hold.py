@@ -3,6 +3,9 @@
 As root a lab that is ``up`` is held by the kernel alone: names in ``/run/netns``. In a user
 namespace it ends with its last process, so there a process stays and waits for ``down``; it is
 the first process of a PID namespace, and all that was ever started in the lab ends with it.
+
+A command that runs in a lab of its own takes it down whatever happens to the command. As root
+even if it is killed itself: a keeper, forked before anything is made, waits for its end.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 from xenrr.errors import LabError
@@ -183,18 +186,71 @@ def run_in_lab(runtime: Runtime, spec: LabSpec, mode: str, words: Sequence[str],
 
     with bed.Stop() as stop:
         entry, plan = bed.reserve(runtime, spec, "run", mode, holder, name)
+        with _kept(runtime, entry) if mode == "root" else contextlib.nullcontext():
+            return _run_and_sweep(runtime, spec, entry, plan, machine, words, stop,
+                                  in_foreground, on_made, on_end)
+
+
+def _run_and_sweep(runtime: Runtime, spec: LabSpec, entry: Entry, plan: Plan, machine: str,
+                   words: Sequence[str], stop: bed.Stop, in_foreground: Callable[[], bool],
+                   on_made: Shown | None, on_end: Ended | None) -> int:
+    try:
+        begin_s = time.monotonic()
+        switches = bed.build(entry, spec, plan, stop)
+        if on_made is not None:
+            on_made(entry, time.monotonic() - begin_s)
+        code = _run_command(runtime, entry, machine, words, stop, in_foreground)
+        del switches  # until here their standard input has been open
+        return code
+    finally:
+        lost = bed.sweep(entry)
+        if on_end is not None:
+            on_end(lost)
+
+
+@contextlib.contextmanager
+def _kept(runtime: Runtime, entry: Entry) -> Iterator[None]:
+    """Have a lab taken down even if this process is killed."""
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    keeper = os.fork()
+    if keeper == 0:
         try:
-            begin_s = time.monotonic()
-            switches = bed.build(entry, spec, plan, stop)
-            if on_made is not None:
-                on_made(entry, time.monotonic() - begin_s)
-            code = _run_command(runtime, entry, machine, words, stop, in_foreground)
-            del switches  # until here their standard input has been open
-            return code
+            _keep(runtime, entry, reader)
         finally:
-            lost = bed.sweep(entry)
-            if on_end is not None:
-                on_end(lost)
+            os._exit(0)
+    os.close(reader)
+    try:
+        yield
+    finally:
+        os.close(writer)
+        os.waitpid(keeper, 0)
+
+
+def _keep(runtime: Runtime, entry: Entry, reader: int) -> None:
+    """Wait for the process that forked us to let go, and remove what it has left."""
+    os.setsid()
+    # The lab's lock stays: nobody takes it for left over while we are here. Nothing else does,
+    # or whoever reads what the command writes would wait for us too.
+    keep = {reader, entry.lock_fd}
+    for word in os.listdir("/proc/self/fd"):
+        if int(word) not in keep:
+            with contextlib.suppress(OSError):
+                os.close(int(word))
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        if nothing != descriptor:
+            os.dup2(nothing, descriptor)
+    os.chdir("/")
+    os.read(reader, 1)
+    left = runtime.find(entry.record.lab)
+    # Another lab may have its name already.
+    if left is not None and (left.record.holder, left.record.made_s) == (
+            entry.record.holder, entry.record.made_s):
+        # The command was told to end (PR_SET_PDEATHSIG), and may have something to write.
+        bed.wait_for_processes(left, STOP_LIMIT_S)
+        bed.sweep(left)
 
 
 def _run_command(runtime: Runtime, entry: Entry, machine: str, words: Sequence[str],

@@ -98,6 +98,11 @@ class Entry:
         """The lab's ``/etc/hosts``."""
         return self.folder / HOSTS
 
+    @property
+    def lock_fd(self) -> int:
+        """Descriptor of the lock, -1 when it is not ours."""
+        return -1 if self._lock is None else self._lock
+
     def is_held(self) -> bool:
         """Whether the process responsible for the lab lives."""
         if self._lock is not None:
