@@ -64,6 +64,8 @@ LEAD_NS, LEAD_EACH_NS = 100_000_000, 2_000_000
 EARLY_NS, EARLY_EACH_NS = 30_000_000, 1_000_000
 # Processes that start at the same time take CPU from one another.
 STARTS_AT_ONCE = 16
+# Likewise connections; and a netserver lets no more than some wait for it.
+PREPARED_AT_ONCE = 16
 NETSERVER_PATIENCE_S = 5.0
 # A sender whose target cannot be reached any more would wait for its results.
 STOP_LIMIT_S = 5.0
@@ -127,6 +129,7 @@ class Coordinator:
         self._targets: dict[str, _Target] = {}
         self._running: list[Member] = []
         self._starting = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._preparing = asyncio.Semaphore(PREPARED_AT_ONCE)
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -251,14 +254,16 @@ class Coordinator:
 
         async def prepare(member: Member) -> None:
             target = self._targets.get(one.target.machine)
-            while True:
-                try:
-                    await member.prepare(address, port, one.test, self._spec.engine, limit_s)
-                    break
-                except AgentFailed as exc:
-                    if exc.reason != "os" or target is None or not target.is_young:
-                        raise
-                    await asyncio.sleep(0.2)
+            async with self._preparing:
+                while True:
+                    try:
+                        await member.prepare(address, port, one.test, self._spec.engine,
+                                             limit_s)
+                        break
+                    except AgentFailed as exc:
+                        if exc.reason != "os" or target is None or not target.is_young:
+                            raise
+                        await asyncio.sleep(0.2)
             self._tell({"event": "ready", "machine": member.name})
 
         try:

@@ -58,6 +58,8 @@ DEFAULT_PORT = 12865
 # Exactly 256 bytes and then this much silence: the client uses short messages.
 SHORT_SILENCE_S = 0.25
 # A message that has begun is whole within this time; netserver gives its passphrase as long.
+# A campaign's senders connect all at once; the kernel has a limit of its own (somaxconn).
+BACKLOG = 4096
 MESSAGE_LIMIT_S = 20.0
 # A session that asks for nothing for this long makes room for another.
 IDLE_LIMIT_S = 600.0
@@ -134,7 +136,7 @@ def open_listeners(policy: TargetPolicy) -> list[socket.socket]:
                 # A socket per family: no IPv4 address ever looks like an IPv6 one here.
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind((host, port))
-            sock.listen(128)
+            sock.listen(BACKLOG)
             sock.setblocking(False)
         except OSError as exc:
             failure = exc

@@ -262,8 +262,7 @@ def test_a_full_disk_ends_it_and_leaves_nothing_running(bench, monkeypatch):
 
 
 def test_senders_that_begin_too_far_apart_are_measured_again(bench, monkeypatch):
-    monkeypatch.setattr(run_module, "SKEW_ATTEMPTS", 3)
-    late = iter((0.05, 0.0))
+    late = iter((0.5, 0.0))
     start = run_module.AgentLink.say
 
     def say(link, kind, **fields):
@@ -272,12 +271,12 @@ def test_senders_that_begin_too_far_apart_are_measured_again(bench, monkeypatch)
         start(link, kind, **fields)
 
     monkeypatch.setattr(run_module.AgentLink, "say", say)
-    outcome = bench.run('max_skew = "40ms"\n' + TEXT)
+    outcome = bench.run('max_skew = "300ms"\n' + TEXT)
     assert outcome.missing == []
-    first, second = read_campaign(bench.path).rounds
-    assert "ms apart, more than the 40 ms of max_skew" in first.failures[""]
-    assert first.skew_ns > 40_000_000 >= second.skew_ns
-    assert second.complete
+    first, *_, last = read_campaign(bench.path).rounds
+    assert "ms apart, more than the 300 ms of max_skew" in first.failures[""]
+    assert first.skew_ns > 300_000_000 >= last.skew_ns
+    assert last.complete
 
 
 def test_senders_that_always_begin_too_far_apart_do_not_count(bench, monkeypatch):

@@ -105,6 +105,15 @@ def test_nothing_is_sent_before_go(agent, server):
     assert Run.from_plain(agent.hear("record")["run"]).transactions == 5
 
 
+def test_many_flows_wait_for_go_too(agent, server):
+    agent.prepare(server, TestSpec(duration_s=0.1, flows=3))
+    agent.hear("ready")
+    at_ns = go(agent, 0.15)
+    record = agent.hear("record")
+    assert record["started_ns"] >= at_ns
+    assert Run.from_plain(record["run"]).transactions > 0
+
+
 def test_stop_ends_a_running_test_with_its_record(agent, server):
     agent.prepare(server, TestSpec(duration_s=60, interim_s=0.1))
     agent.hear("ready")
