@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,6 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
+from ends import run as run_loop
+from ends import serving
 from peers import LOOPBACK, Server, clean_environment, running_netserver, running_xenrr_server
 
 from xenrr.checks.doubts import doubts_of
@@ -101,6 +104,41 @@ def test_a_flow_whose_server_dies_is_reported_and_the_others_go_on():
     assert (run.ended, run.error) == ("time", "")
     assert sorted(flow.ended for flow in run.flows) == ["peer", "time", "time", "time"]
     assert "flows" in {doubt.code for doubt in doubts_of(run)}
+
+
+@pytest.mark.peer("netserver")
+def test_flows_that_cannot_be_set_up_are_reported_and_the_others_go_on(monkeypatch):
+    monkeypatch.setattr("xenrr.session.sender.SIBLING_LIMIT_S", 0.3)
+    with running_netserver("-f") as server, open_sender(LOOPBACK, server.port) as sender:
+        run = sender.run(TestSpec(duration_s=0.2, flows=4))
+    assert (run.ended, run.error) == ("time", "")
+    assert [flow.ended for flow in run.flows] == ["time", "error", "error", "error"]
+    assert all(flow.errno and not flow.requests_sent for flow in run.flows[1:])
+    told = next(str(doubt) for doubt in doubts_of(run) if doubt.code == "flows")
+    assert "3 of 4 flows ended before the others, 3 of them without having begun" in told
+
+
+@pytest.mark.peer("netperf")
+@pytest.mark.parametrize("length", ["1", "-300"])
+@pytest.mark.parametrize("test", ["TCP_RR", "UDP_RR"])
+def test_a_netperf_is_served_from_a_pool(netperf_command, test, length):
+    async def body():
+        async with serving(alone=0) as server:
+            process = await asyncio.create_subprocess_exec(
+                netperf_command, "-H", LOOPBACK, "-p", str(server.port), "-t", test,
+                "-l", length, "--", "-b", "2", "-k", "REMOTE_BYTES_RECVD,LOCAL_BYTES_SENT,LOCAL_BYTES_RECVD",
+                stdout=asyncio.subprocess.PIPE)
+            output, _ = await asyncio.wait_for(process.communicate(), LIMIT_S)
+            return process.returncode, output.decode(), server.lines
+
+    code, output, lines = run_loop(body())
+    assert code == 0, output
+    values = {name: int(value) for name, _, value in
+              (line.partition("=") for line in output.splitlines() if "=" in line)}
+    received = values["REMOTE_BYTES_RECVD"]
+    assert values["LOCAL_BYTES_RECVD"] <= received <= values["LOCAL_BYTES_SENT"] + 3
+    assert f"{received} transactions" in lines[0]
+    assert ", a pool of" in lines[0]
 
 
 def test_the_table_is_that_of_one_flow(server):

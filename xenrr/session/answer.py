@@ -165,8 +165,8 @@ class TestAnswer:
             return Tally(ended=Ended.IDLE)
         except ConnectionAbortedError:
             return Tally(ended=Ended.STOPPED)
-        except OSError:  # nothing can be sent to where the sender wants it
-            return Tally(ended=Ended.ERROR, errno=errno.EHOSTUNREACH)
+        except OSError as exc:  # nothing can be sent to where the sender wants it
+            return Tally(ended=Ended.ERROR, errno=exc.errno or errno.EHOSTUNREACH)
         assert self._data is not None
         if self._meter is not None:
             self._meter.start()

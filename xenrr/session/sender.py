@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import TypeVar
 
 from xenrr.cpu.usage import CpuUsage
 from xenrr.engine.base import Ended, Engine, LoopSpec, Tally
@@ -93,9 +94,13 @@ DETAILS_LIMIT_S = 10.0
 # A flow that is agreed on first waits until the last one has been: longer tests are asked for
 # when there are many.
 FLOWS_A_SECOND = 250
+# How long the target may take to agree on a further flow, and all that fail together.
+SIBLING_LIMIT_S = 10.0
 # Services that any host may have, for tests without a control connection.
 ECHO_PORT, DISCARD_PORT, CHARGEN_PORT = 7, 9, 19
 UNCONTROLLED = Dialect(LONG_BYTES, None, "C", "no control connection")
+
+Item = TypeVar("Item")
 
 RESPONSES = (OmniResponse, RRResponse, StreamResponse, UdpStreamResponse)
 RESULTS = (OmniResults, RRResults, StreamResults, UdpStreamResults)
@@ -387,13 +392,14 @@ class Sender:
             end.connect_more(spec.flows - 1, self._timeout_s)
             return [branch], []
         make_room(spec, 2)
+        branches: list[_Branch] = []
         others, failures = self._siblings(spec.flows - 1, sessions)
-        branches = [self._branch(spec, end)]
-        for other in others:
-            try:
-                branches.append(other._branch(spec, ends.enter_context(other._data_end(spec))))
-            except (XenrrError, OSError) as exc:
-                failures.append(exc)
+
+        def agree(other: Sender) -> None:
+            branches.append(other._branch(spec, ends.enter_context(other._data_end(spec))))
+
+        branches.append(self._branch(spec, end))
+        failures += _each_in_time(others, agree, SIBLING_LIMIT_S)
         return branches, failures
 
     def _promised(self, flows: int) -> bool:
@@ -419,21 +425,16 @@ class Sender:
     ) -> tuple[list[Sender], list[Exception]]:
         """Further sessions with the same target, and why there are not more."""
         made: list[Sender] = []
-        failures: list[Exception] = []
-        lost_s = 0.0
-        while len(made) + len(failures) < count:
-            begun_s = time.monotonic()
-            try:
-                if lost_s > self._timeout_s:
-                    raise failures[-1]
-                sibling = Sender(self._controlled().again(self._timeout_s), self._engine,
-                                 self._host, self._timeout_s, self._target)
-            except (XenrrError, OSError) as exc:
-                lost_s += time.monotonic() - begun_s
-                failures.append(exc)
-            else:
-                sessions.callback(sibling.close)
-                made.append(sibling)
+
+        def make(_: int) -> None:
+            control = self._controlled().again(self._timeout_s)
+            # A netserver that serves one at a time answers the others when it is too late.
+            control.response_limit_s = min(control.response_limit_s, SIBLING_LIMIT_S)
+            made.append(Sender(control, self._engine, self._host, self._timeout_s,
+                               self._target))
+            sessions.callback(made[-1].close)
+
+        failures = _each_in_time(range(count), make, self._timeout_s)
         return made, failures
 
     def _phase_of(
@@ -672,6 +673,27 @@ def _run_of(
                        retransmissions=told.retransmissions),
         target_tally=told.tally, remote_cpu=told.cpu,
         **rest)  # type: ignore[arg-type]
+
+
+def _each_in_time(
+    items: Sequence[Item], work: Callable[[Item], None], limit_s: float
+) -> list[Exception]:
+    """Do something with each; why it did not work, in place of stopping there.
+
+    Once the failures together have taken longer than ``limit_s``, the rest is not tried.
+    """
+    failures: list[Exception] = []
+    lost_s = 0.0
+    for item in items:
+        begun_s = time.monotonic()
+        try:
+            if lost_s > limit_s:
+                raise failures[-1]
+            work(item)
+        except (XenrrError, OSError) as exc:
+            failures.append(exc)
+            lost_s += time.monotonic() - begun_s
+    return failures
 
 
 def _is_many(spec: TestSpec) -> bool:
