@@ -30,12 +30,17 @@ FLOW, POLLER_RAN = 2, 3
 # How a block of one flow begins: the fields of Flow before its histogram.
 FLOW_HEAD = struct.Struct("=11q")
 NUMBER = struct.Struct("=q")
+# Asking the kernel is some system calls, and the answer does not change.
+_FOUND: dict[str, tuple[str, ...]] = {}
 
 
 def pollers(library: HotLibrary) -> tuple[str, ...]:
     """See ``flows.FlowsEngine``."""
-    found = library.pollers()
-    return tuple(name for number, name in enumerate(POLLERS) if number and found >> number & 1)
+    if library.loaded_as not in _FOUND:
+        found = library.pollers()
+        _FOUND[library.loaded_as] = tuple(
+            name for number, name in enumerate(POLLERS) if number and found >> number & 1)
+    return _FOUND[library.loaded_as]
 
 
 def run_flows(library: HotLibrary, socks: Sequence[socket], spec: FlowsSpec, stop_fd: int,

@@ -321,7 +321,7 @@ take_response(struct many *many, struct flow *flow, int64_t bytes)
     flow->bytes_received += bytes;
     loop->tally.bytes_received += bytes;
     flow->have += bytes;
-    if (many->settling)
+    if (many->settling || flow->over)
         return;
     do {
         loop->now = now = rr_clock_ns();

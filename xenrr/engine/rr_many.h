@@ -40,6 +40,7 @@ struct flow {
     int64_t out_bytes;
     int64_t have; /* bytes received of messages that are not dealt with yet */
     int64_t unsent;
+    int64_t part; /* io_uring: size of a send that is no whole message */
     int64_t transactions;
     int64_t bytes_received;
     int64_t bytes_sent;

@@ -468,7 +468,8 @@ drop_all(struct many *many)
             rr_leave_pool(many, &serving->flow, RR_STOPPED, 0);
 }
 
-/* -1: the pool cannot go on; errno says why. */
+/* 1: there may be more, or the end of it, and not every poller says so again. -1: the pool
+ * cannot go on; errno says why. */
 static int
 read_records(struct many *many)
 {
@@ -493,7 +494,7 @@ read_records(struct many *many)
     }
     pool->partial -= at;
     memmove(pool->records, pool->records + at, pool->partial);
-    return 0;
+    return 1;
 }
 
 /* ---- from the beginning to the end ---- */
@@ -547,7 +548,7 @@ rr_pool_step(struct rr_loop *loop)
 
     if (loop->spec.return_at_ticks)
         until = rr_clock_ns() + RR_TICK_NS;
-    if (many->first_again != NULL || pool->leaving != NULL)
+    if (many->first_again != NULL || pool->leaving != NULL || many->woken)
         until = 0;
     many->batch++;
     step = many->poller->wait(many, until);
@@ -557,9 +558,11 @@ rr_pool_step(struct rr_loop *loop)
         return rr_fail(loop, many->error);
     rr_take_turns(many);
     if (many->woken && !pool->closing) {
-        many->woken = 0;
-        if (read_records(many) < 0)
+        int more = read_records(many);
+
+        if (more < 0)
             return rr_fail(loop, errno);
+        many->woken = more;
     }
     if (pool->leaving != NULL && let_go(many) < 0)
         return rr_fail(loop, errno);

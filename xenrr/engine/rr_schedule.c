@@ -12,11 +12,15 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(RR_HAVE_TIMERSLACK)
+#include <sys/prctl.h>
+#endif
 
 struct schedule {
     double interval_ns;
     struct sending **heap; /* the one that is due first is the first */
     size_t count;
+    int slack; /* what the thread had, 0: unknown */
 };
 
 /* Sebastiano Vigna, splitmix64.c (public domain). */
@@ -110,6 +114,12 @@ rr_open_schedule(struct many *many)
     if (schedule->heap == NULL || rr_add_beside(many->loop, "service_ns") == NULL
         || rr_add_beside(many->loop, "slip_ns") == NULL)
         return -1;
+#if defined(RR_HAVE_TIMERSLACK)
+    /* The kernel wakes a thread up to 50 us late, so that it can wake several at once. */
+    schedule->slack = prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
+    if (schedule->slack > 0)
+        prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+#endif
     return 0;
 }
 
@@ -204,6 +214,10 @@ rr_leave_schedule(struct many *many, struct sending *sending)
 void
 rr_close_schedule(struct many *many)
 {
+#if defined(RR_HAVE_TIMERSLACK)
+    if (many->schedule->slack > 0)
+        prctl(PR_SET_TIMERSLACK, many->schedule->slack, 0, 0, 0);
+#endif
     free(many->schedule->heap);
     free(many->schedule);
     many->schedule = NULL;
