@@ -126,7 +126,8 @@ def test_a_netperf_is_served_from_a_pool(netperf_command, test, length):
         async with serving(alone=0) as server:
             process = await asyncio.create_subprocess_exec(
                 netperf_command, "-H", LOOPBACK, "-p", str(server.port), "-t", test,
-                "-l", length, "--", "-b", "2", "-k", "REMOTE_BYTES_RECVD,LOCAL_BYTES_SENT,LOCAL_BYTES_RECVD",
+                "-l", length, "--", "-b", "2", "-k",
+                "REMOTE_BYTES_RECVD,LOCAL_BYTES_SENT,LOCAL_BYTES_RECVD",
                 stdout=asyncio.subprocess.PIPE)
             output, _ = await asyncio.wait_for(process.communicate(), LIMIT_S)
             return process.returncode, output.decode(), server.lines

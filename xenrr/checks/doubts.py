@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from xenrr.results.record import ROUND_TRIPS, Run
 from xenrr.stats.interval import mean_interval
 from xenrr.stats.series import find_outliers, find_trend, find_warm_up
+from xenrr.units import format_latency
 
 __all__ = ["CODES", "SHOWN_PERCENTS", "Doubt", "doubts_of", "doubts_of_repeats"]
 
@@ -148,8 +149,8 @@ def check_slip(run: Run) -> Iterator[Doubt]:
         return
     late_ns, latency_ns = slip.percentile(99), run.latency_ns.percentile(99)
     if latency_ns and late_ns > SLIP_SHARE * latency_ns:
-        yield Doubt("slip", f"1 % of the requests left {late_ns / 1000:.3g} µs late or more, "
-                            f"and p99 is {latency_ns / 1000:.3g} µs")
+        yield Doubt("slip", f"1 % of the requests left {format_latency(late_ns)} late or more, "
+                            f"and p99 is {format_latency(latency_ns)}")
 
 
 def check_flows(run: Run) -> Iterator[Doubt]:
