@@ -1,7 +1,7 @@
 """One sender, kept open, that makes the same run with and without what it tells beside a rate.
 
 ``python -m benchmarks.overhead PORT TEST SECONDS`` reads a word a line and answers each with
-the rate of a run, in transactions per second:
+the rate of a run, in transactions per second, or with what went wrong:
 
 * ``bare``: nothing but the run; nobody reads CPU times, quotas, TCP_INFO or facts about the
   host, and there are no interim results;
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
             conditions = Conditions if kind == "told" else NoConditions
             with mock.patch.object(sender, "Conditions", conditions):
                 run = opened.run(spec)
-            print(0.0 if run.error else run.rate_tps, flush=True)
+            print(run.error or run.rate_tps, flush=True)
     return 0
 
 
