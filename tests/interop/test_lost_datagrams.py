@@ -167,6 +167,24 @@ def test_goes_on_and_counts(server, every_request, every_response, length, engin
         assert run.ended == "time"
 
 
+@pytest.mark.parametrize("engine", [
+    "pure", pytest.param("hot", marks=pytest.mark.c_engine)])
+def test_with_room_for_numbers(request, server, engine):
+    """One that is lost among others that are not: only numbers tell which one it was."""
+    with lossy_path(server, 0, 40) as path:
+        run = Run.from_plain(json.loads(
+            udp_rr(path, "-l", "2", "--engine", engine, "--json",
+                   specific=("-r", "64", "-b", "4", "-e", "0.2"))))
+    assert path.dropped >= 2
+    assert run.ended == "time"
+    assert run.requests_sent == run.transactions + run.in_flight + run.lost
+    assert run.latency_ns.total == run.transactions
+    assert run.late == 0 or run.lost > 0
+    if request.node.callspec.params["server"] == "xenrr":
+        # Each of them, and of the five in flight at the end some may be among them.
+        assert path.dropped <= run.lost + run.in_flight
+
+
 def test_a_selector_tells_the_losses(server):
     with lossy_path(server, 100, 0) as path:
         output = udp_rr(path, "-l", "-300", "-P", "0",

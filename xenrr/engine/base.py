@@ -13,7 +13,7 @@ Rules that all keep:
   looks at the clock after every call and stops by itself. The other end is stopped by an
   end of file, an empty datagram, its count, or the stop descriptor.
 * **A call that blocks does so for ``TICK_NS`` at most or can be released from outside.**
-* Bytes of messages are never looked at.
+* Bytes of messages are never looked at, but for the numbers of datagrams.
 
 Rules of round trips:
 
@@ -43,6 +43,15 @@ Rules of round trips:
 * **Time is checked at every transaction, the rest at ticks.** At least every ``TICK_NS``
   a sender polls the stop descriptor and re-decides its timeout. A target reads no clock
   while it runs; it polls the stop descriptor every ``TARGET_POLL`` transactions.
+* **UDP round trips are numbered where both messages have room** (``LoopSpec.numbered``; a
+  loop that decomposes has one request in flight and does without).
+  The first ``HEAD_BYTES`` bytes of a request are ``MAGIC`` and a number that counts up, 4
+  bytes in network order; a target that finds ``MAGIC`` there begins its response with the
+  same bytes. So a response is known to belong to its request: each request has a timeout of
+  its own, a second response or one that comes after the timeout is ``late``, one that comes
+  after the response to a later request is ``reordered``. Another netserver answers with
+  bytes of its own; then responses belong to requests in their order, and after a silence
+  all that is in flight is lost. Which of the two it is, each response says for itself.
 * **A target that is stopped ends between two transactions**: a response that it owes goes
   out first, unless the socket takes no more. So whoever answers from then on knows from
   ``Tally.leftover_bytes`` where in the data the target was.
@@ -74,7 +83,10 @@ from xenrr.units import (
 )
 
 __all__ = [
+    "HEAD",
+    "HEAD_BYTES",
     "INTERIM_RECORD",
+    "MAGIC",
     "MAX_BURST",
     "MAX_PIECE_BYTES",
     "PARTS",
@@ -115,6 +127,11 @@ PARTS = ("send_path_ns", "network_ns", "wakeup_ns")
 # After so many round trips and so much time without any, there are none.
 STAMPS_GRACE = 8
 STAMPS_GRACE_NS = 200_000_000
+
+# What numbered datagrams begin with.
+MAGIC = b"xRRn"
+HEAD = struct.Struct("!4sI")
+HEAD_BYTES = HEAD.size
 
 
 def _within(name: str, value: int, least: int, most: int) -> None:
@@ -234,8 +251,9 @@ class LoopSpec:
         idle_end_ns: Target: end once ``duration_ns`` has passed since the first request
             and nothing has arrived for this long; 0 never (then a target uses no
             receive timeout at all).
-        loss_timeout_ns: UDP sender: after this long without a response all requests in
-            flight are lost and the window is sent anew; 0 waits for ever.
+        loss_timeout_ns: UDP sender: a request that has no response for this long is lost,
+            and another one takes its place; without numbers, after this long without a
+            response all requests in flight are. 0 waits for ever.
         own_thread: The calling thread ends after this loop and does nothing else. An
             engine may then give it a table of descriptors of its own: where threads share
             one, every system call counts references to its file, 1 to 2 % of a loopback
@@ -288,6 +306,12 @@ class LoopSpec:
         if self.decompose and (self.role is not Role.SENDER or self.burst or self.spin):
             raise LocalProtocolError("only a sender decomposes, with one request in flight "
                                      "and without spinning")
+
+    @property
+    def numbered(self) -> bool:
+        """Whether its datagrams carry numbers, or may."""
+        return (self.datagram and not self.decompose
+                and min(self.request_bytes, self.response_bytes) >= HEAD_BYTES)
 
 
 @dataclass(frozen=True)
@@ -475,7 +499,8 @@ class Tally:
         requests_sent: Sender: requests handed to the socket whole or in part.
         in_flight: Sender: of these, not answered when the loop ended.
         lost: UDP sender: given up after ``loss_timeout_ns``.
-        late: UDP sender: datagrams that came back after they had been given up.
+        late: UDP sender: responses that nothing in flight waited for: their request had been
+            given up, or they came twice. They count for nothing else but ``recv_calls``.
         reordered: UDP sender: responses that came after one to a later request; only known
             where messages have room for a sequence number and the target sends it back.
         malformed: UDP: datagrams of another size than asked for; they count for nothing.

@@ -1,10 +1,10 @@
 """The engine in Python: the specification of what a data phase does.
 
-``pure_rr`` has the round trips on one connection and ``pure_decompose`` their parts,
-``pure_connect`` a connection for every transaction, ``pure_stream`` data that flows one way;
-``pure_common`` is what they share. ``pure_flows`` has a sender of many connections,
-``pure_pool`` a target of many; both wait with ``pure_pollers``. What is rarely asked for is
-read in when it first is.
+``pure_rr`` has the round trips on one connection, ``pure_numbered`` those whose requests
+have numbers, ``pure_decompose`` their parts, ``pure_connect`` a connection for every
+transaction, ``pure_stream`` data that flows one way; ``pure_common`` is what they share.
+``pure_flows`` has a sender of many connections, ``pure_pool`` a target of many; both wait
+with ``pure_pollers``. What is rarely asked for is read in when it first is.
 
 Samples are appended raw and counted later in bulk, by C code inside Python: a histogram
 update per transaction would cost a tenth of a loopback round trip.
@@ -103,5 +103,9 @@ def _phase(sock: socket | None, spec: AnySpec, stop_fd: int, report_fd: int) -> 
             from xenrr.engine.pure_decompose import DecomposingSender
 
             return DecomposingSender(sock, spec, stop_fd, report_fd)
+        if spec.numbered:
+            from xenrr.engine.pure_numbered import NumberedSender
+
+            return NumberedSender(sock, spec, stop_fd, report_fd)
         return RoundTripSender(sock, spec, stop_fd, report_fd)
     return RoundTripTarget(sock, spec, stop_fd)

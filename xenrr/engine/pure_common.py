@@ -346,6 +346,7 @@ class Phase:
         self.in_flight = 0
         self.lost = 0
         self.late = 0
+        self.reordered = 0
         self.malformed = 0
         self.bytes_sent = 0
         self.bytes_received = 0
@@ -379,7 +380,7 @@ class Phase:
             elapsed_ns=self.now - self.started_ns if self.started_ns else 0,
             transactions=self.transactions, requests_sent=self.requests_sent,
             in_flight=self.in_flight, lost=self.lost, late=self.late,
-            malformed=self.malformed, bytes_sent=self.bytes_sent,
+            reordered=self.reordered, malformed=self.malformed, bytes_sent=self.bytes_sent,
             bytes_received=self.bytes_received, send_calls=self.send_calls,
             recv_calls=self.recv_calls, interims_dropped=self.interims_dropped,
             leftover_bytes=self.leftover_bytes, failed_sends=self.failed_sends,
@@ -465,6 +466,7 @@ class Timed(Phase):
         self.deadline = NEVER
         self.next_tick = NEVER
         self.next_interim = NEVER
+        self.next_loss = NEVER  # UDP: a request may have been in flight for too long
         self.interim_ns = 0
         self.interim_transactions = 0
         self.interim_bytes = 0
@@ -497,11 +499,15 @@ class Timed(Phase):
         left_ns = self.deadline - self.now
         return max(left_ns // 2, MIN_STEP_NS) if left_ns < 2 * TICK_NS else TICK_NS
 
+    def earliest(self) -> int:
+        """When something is due."""
+        return min(self.next_tick, self.deadline, self.next_interim, self.next_loss)
+
     def plan_tick(self) -> None:
         """Decide when to look again."""
         step_ns = self.next_step_ns()
         self.next_tick = self.now + step_ns
-        self.due = min(self.next_tick, self.deadline, self.next_interim)
+        self.due = self.earliest()
         self.set_timeouts(step_ns)
 
     def set_timeouts(self, step_ns: int) -> None:
@@ -516,7 +522,7 @@ class Timed(Phase):
         if self.now >= self.next_interim:
             self.report_interim()
         if self.now < self.next_tick:
-            self.due = min(self.next_tick, self.deadline, self.next_interim)
+            self.due = self.earliest()
             return None
         if self.stop_asked():
             return Ended.STOPPED

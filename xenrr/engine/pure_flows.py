@@ -22,7 +22,7 @@ from dataclasses import replace
 from socket import MSG_DONTWAIT, socket
 from time import monotonic_ns
 
-from xenrr.engine.base import Ended, LoopSpec
+from xenrr.engine.base import HEAD_BYTES, Ended, LoopSpec
 from xenrr.engine.flows import SERVICE, SLIP, Flow, FlowsSpec, FlowsTally, Schedule
 from xenrr.engine.pure_common import (
     MIN_STEP_NS,
@@ -35,6 +35,7 @@ from xenrr.engine.pure_common import (
     Timed,
     how_it_failed,
 )
+from xenrr.engine.pure_numbered import Numbered
 from xenrr.engine.pure_pollers import READABLE, WRITABLE, Poller
 from xenrr.errors import LocalProtocolError
 from xenrr.stats.histogram import HIGHEST_NS, Histogram, PackedHistogram, counts_index
@@ -130,7 +131,8 @@ class _Flow:
     """One connection, its window and its counts; the latter are named as in ``Tally``."""
 
     __slots__ = ("bytes_received", "bytes_sent", "due_ns", "ended", "errno", "fd", "have",
-                 "in_flight", "index", "last_heard", "late", "lost", "malformed", "queued",
+                 "in_flight", "index", "last_heard", "late", "lost", "malformed", "numbers",
+                 "queued",
                  "recv_calls", "recv_into", "requests_sent", "send", "send_calls", "send_left",
                  "silences", "sock", "stamp", "starts", "steps", "times", "transactions",
                  "wants_room")
@@ -145,6 +147,7 @@ class _Flow:
         self.errno = 0
         # Of the requests in flight: when each was meant to leave, and when it did.
         self.starts: deque[tuple[int, int]] = deque()
+        self.numbers: Numbered[tuple[int, int]] = Numbered()   # and if they have numbers
         self.stamp = 0          # start of the request about to be sent, 0: not begun
         self.have = 0           # bytes of the current response received
         self.send_left = 0      # bytes of the current request still to send
@@ -204,6 +207,9 @@ class FlowsSender(Timed):
                                  buffers.receive_alignment, buffers.receive_offset)
         self.outgoing = Outgoing(rounds.request_bytes, 1, buffers.send_alignment,
                                  buffers.send_offset, buffers.fill or TEXT)
+        self.request = self.outgoing.first
+        if rounds.numbered:
+            self.request = self.numbered_request = self.outgoing.piece(0, rounds.request_bytes)
         self.flows = [_Flow(index, sock) for index, sock in enumerate(socks)]
         self.going = {flow.fd: flow for flow in self.flows}
         if len(self.going) < len(self.flows):
@@ -213,7 +219,7 @@ class FlowsSender(Timed):
         self.slip = Steps()
         # Open loop: flows that wait for the time of their next request.
         self.agenda: list[tuple[int, int]] = []
-        self.next_loss = NEVER      # when a request may have been in flight for too long
+        self.next_look = NEVER      # when a request may have been in flight for too long
         self.poller = Poller(poller)
 
     def run_flows(self) -> FlowsTally:
@@ -259,7 +265,7 @@ class FlowsSender(Timed):
             for flow in self.flows:
                 flow.queued = True
         if self.spec.datagram and self.spec.loss_timeout_ns:
-            self.next_loss = self.now + self.spec.loss_timeout_ns
+            self.next_look = self.now + self.spec.loss_timeout_ns
         if schedule is None:
             for flow in self.flows:
                 self.send_requests(flow)
@@ -294,6 +300,7 @@ class FlowsSender(Timed):
     def finish(self) -> Histogram:
         super().finish()
         self.sum_up()
+        self.reordered = sum(flow.numbers.reordered for flow in self.flows)
         if not self.spec.datagram:
             self.leftover_bytes = sum(flow.have for flow in self.flows)
         merged = Steps()
@@ -306,11 +313,11 @@ class FlowsSender(Timed):
     def step(self) -> Ended | None:
         self.now = monotonic_ns()
         self.check_time()
-        if self.now >= self.next_loss:
+        if self.now >= self.next_look:
             self.look_for_losses()
         agenda = self.agenda
         self.send_what_is_due()
-        wake = min(self.due, self.next_loss)
+        wake = min(self.due, self.next_look)
         if agenda:
             wake = min(wake, agenda[0][0])
         for fd, events in self.poller.wait(wake - monotonic_ns(), exact=bool(agenda)):
@@ -353,26 +360,23 @@ class FlowsSender(Timed):
                 self.end_flow(flow, ended)
                 return
             flow.recv_calls += 1
-            if datagram and (got != size or not flow.in_flight):
-                if got == size:
-                    flow.late += 1
-                else:
-                    flow.malformed += 1
+            if datagram and got != size:
+                flow.malformed += 1
                 continue
             flow.bytes_received += got
             flow.have += got
-            if not flow.in_flight:
-                # TCP: an answer to what nobody asked.
+            if not flow.in_flight and not datagram:
+                # An answer to what nobody asked.
                 self.end_flow(flow, Ended.ERROR, errno.EPROTO)
                 return
             self.now = monotonic_ns()
-            if flow.have < size:
-                self.check_time()
-                return
-            self.complete(flow)
-            if flow.ended is not None:
-                return
+            if flow.have == size:
+                self.complete(flow)
+                if flow.ended is not None:
+                    return
             self.check_time()
+            if flow.have:
+                return
             self.send_requests(flow)
             if flow.ended is not None:
                 return
@@ -383,7 +387,12 @@ class FlowsSender(Timed):
         if now > self.deadline:
             raise Over(Ended.TIME)
         flow.have = 0
-        meant, left = flow.starts.popleft()
+        start = self.request_of(flow)
+        if start is None:
+            flow.late += 1
+            flow.bytes_received -= self.spec.response_bytes
+            return
+        meant, left = start
         raw = flow.steps.raw
         raw.append(now - meant)
         if len(raw) >= FOLD_FLOW_SAMPLES:
@@ -398,6 +407,12 @@ class FlowsSender(Timed):
         if flow.transactions == self.spec.transactions:
             self.end_flow(flow, Ended.COUNT)
 
+    def request_of(self, flow: _Flow) -> tuple[int, int] | None:
+        """Take out the request that a response is for."""
+        if self.spec.numbered:
+            return flow.numbers.answered(self.incoming.first[:HEAD_BYTES].tobytes())
+        return flow.starts.popleft() if flow.starts else None
+
     def add(self, steps: Steps, value_ns: int) -> None:
         steps.raw.append(value_ns)
         if len(steps.raw) >= FOLD_FLOW_SAMPLES:
@@ -405,6 +420,7 @@ class FlowsSender(Timed):
 
     def send_requests(self, flow: _Flow) -> None:
         """Send all that a flow may send now."""
+        head = b""
         while flow.send_left or self.may_send(flow):
             if not self.now_fresh:
                 self.now = monotonic_ns()
@@ -416,8 +432,12 @@ class FlowsSender(Timed):
                 if not flow.stamp or self.schedule is not None:
                     flow.stamp = self.now
             self.now_fresh = False
+            if self.spec.numbered:
+                # The head is the flow's own; what follows it is the same for all.
+                head = flow.numbers.head()
+                self.numbered_request[:HEAD_BYTES] = head
             try:
-                put = flow.send(self.outgoing.first if left == self.outgoing.size
+                put = flow.send(self.request if left == self.outgoing.size
                                 else self.outgoing.piece(0, left), SEND_FLAGS)
             except BlockingIOError:
                 self.want_room(flow, True)
@@ -425,7 +445,7 @@ class FlowsSender(Timed):
             except OSError as exc:
                 self.end_flow(flow, *how_it_failed(exc, self.spec.datagram))
                 return
-            self.sent(flow, put)
+            self.sent(flow, put, head)
         self.want_room(flow, False)
         if self.schedule is not None and flow.in_flight < self.window and not flow.queued:
             flow.queued = True
@@ -442,7 +462,7 @@ class FlowsSender(Timed):
         wanted = self.spec.transactions
         return not wanted or flow.transactions + flow.in_flight < wanted
 
-    def sent(self, flow: _Flow, put: int) -> None:
+    def sent(self, flow: _Flow, put: int, head: bytes) -> None:
         flow.send_calls += 1
         flow.bytes_sent += put
         if not flow.send_left:
@@ -453,7 +473,10 @@ class FlowsSender(Timed):
                 meant = flow.due_ns
                 self.add(self.slip, flow.stamp - meant)
                 self.plan_request(flow)
-            flow.starts.append((meant, flow.stamp))
+            if head:
+                flow.numbers.starts[head] = meant, flow.stamp
+            else:
+                flow.starts.append((meant, flow.stamp))
             flow.stamp = 0
             flow.in_flight += 1
             flow.requests_sent += 1
@@ -486,22 +509,52 @@ class FlowsSender(Timed):
         limit_ns = self.spec.loss_timeout_ns
         next_loss = self.now + limit_ns
         for flow in list(self.going.values()):
-            if flow.in_flight:
-                if self.now - flow.last_heard >= limit_ns:
-                    self.lose_window(flow)
-                else:
-                    next_loss = min(next_loss, flow.last_heard + limit_ns)
-        self.next_loss = max(next_loss, self.now + MIN_STEP_NS)
+            if not flow.in_flight:
+                continue
+            since = flow.last_heard
+            if flow.numbers.echoed:
+                since = self.lose_oldest(flow)
+            elif self.now - since >= limit_ns:
+                self.lose_window(flow)
+                continue
+            next_loss = min(next_loss, since + limit_ns)
+        self.next_look = max(next_loss, self.now + MIN_STEP_NS)
+
+    def lose_oldest(self, flow: _Flow) -> int:
+        """Give up what has been in flight for too long; since when the next one has been."""
+        limit_ns = self.spec.loss_timeout_ns
+        silent = self.now - flow.last_heard >= limit_ns
+        lost = 0
+        oldest = flow.numbers.oldest()
+        while oldest is not None and self.now - oldest[1] >= limit_ns:
+            flow.numbers.give_up_oldest()
+            lost += 1
+            oldest = flow.numbers.oldest()
+        if lost:
+            flow.lost += lost
+            flow.in_flight -= lost
+            if silent and self.was_silent(flow):
+                return self.now
+            self.send_requests(flow)
+        return oldest[1] if oldest else self.now
+
+    def was_silent(self, flow: _Flow) -> bool:
+        """A flow has heard nothing for the time of a loss; whether it is given up."""
+        flow.last_heard = self.now
+        flow.silences += 1
+        if flow.silences < LoopSpec.MAX_SILENCES:
+            return False
+        self.end_flow(flow, Ended.LOST)
+        return True
 
     def lose_window(self, flow: _Flow) -> None:
         """All that a flow has in flight is lost: what is still queued is late."""
         flow.lost += flow.in_flight
         flow.in_flight = 0
         flow.starts.clear()
+        flow.numbers.starts.clear()
         flow.stamp = 0
-        flow.silences += 1
-        if flow.silences >= LoopSpec.MAX_SILENCES:
-            self.end_flow(flow, Ended.LOST)
+        if self.was_silent(flow):
             return
         try:
             for _ in range(DRAIN_LIMIT):

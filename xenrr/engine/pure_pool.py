@@ -17,7 +17,7 @@ import socket as socket_module
 from socket import AF_INET, AF_INET6, MSG_DONTWAIT, socket
 from time import monotonic_ns
 
-from xenrr.engine.base import MAX_PIECE_BYTES, Ended
+from xenrr.engine.base import HEAD_BYTES, MAGIC, MAX_PIECE_BYTES, Ended
 from xenrr.engine.flows import ADD, DROP, JOIN_RECORD, LEAVE_RECORD
 from xenrr.engine.pure_common import MAX_STRAYS, NO_SIGNAL, TARGET_TEXT, how_it_failed
 from xenrr.engine.pure_pollers import READABLE, WRITABLE, Poller
@@ -75,6 +75,10 @@ class _Member:
         self.have = have_bytes
         self.send_left = 0      # of the response that is owed
         self.to: tuple[object, ...] | None = None   # where that goes, if it has to be said
+        # Datagrams with numbers: what the request began with, if it had one.
+        self.numbered = self.datagram and min(request_bytes, response_bytes) >= HEAD_BYTES
+        self.head = b""
+        self.own_response = memoryview(bytearray(response_bytes if self.numbered else 0))
         self.started_ns = 0
         self.transactions = self.bytes_received = self.bytes_sent = 0
         self.recv_calls = self.send_calls = self.malformed = 0
@@ -145,6 +149,9 @@ class _Member:
             self.have = 0
             self.send_left = self.response_bytes
             self.to = address if self.host else None
+            if self.numbered:
+                head = view[:HEAD_BYTES].tobytes()
+                self.head = head if head[:len(MAGIC)] == MAGIC else b""
             if not self.started_ns:
                 self.started_ns = monotonic_ns()
         return True
@@ -159,6 +166,9 @@ class _Member:
         """Send what is owed; whether all of it went out."""
         piece = memoryview(response)[self.response_bytes - self.send_left:
                                      self.response_bytes]
+        if self.numbered:
+            piece = self.own_response
+            piece[:HEAD_BYTES] = self.head or response[:HEAD_BYTES]
         try:
             if self.to is not None:
                 put = self.sock.sendto(piece, SEND_FLAGS, self.to)

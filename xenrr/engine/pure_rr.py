@@ -25,6 +25,8 @@ from socket import MSG_DONTWAIT, SO_SNDTIMEO, socket
 from time import monotonic_ns
 
 from xenrr.engine.base import (
+    HEAD_BYTES,
+    MAGIC,
     SLOW_ROUND_TRIP_NS,
     TARGET_POLL,
     TICK_NS,
@@ -49,7 +51,7 @@ from xenrr.engine.pure_common import (
 )
 from xenrr.stats.histogram import Histogram
 
-__all__ = ["RoundTripSender", "RoundTripTarget"]
+__all__ = ["SEND_FLAGS", "RoundTripSender", "RoundTripTarget"]
 
 DRAIN_LIMIT = 1_000_000
 SEND_FLAGS = MSG_DONTWAIT | NO_SIGNAL
@@ -205,20 +207,9 @@ class RoundTripSender(_Ends, Timed):
         except BlockingIOError:
             got = -1
         finally:
-            done = len(samples) - before
             if one:
                 starts[0] = start
-            self.transactions += done
-            self.recv_calls += done
-            self.bytes_received += done * size
-            self.requests_sent += done
-            self.send_calls += done
-            self.bytes_sent += done * request_bytes
-            self.brake.left -= done
-            if done:
-                self.silences = 0
-                self.last_heard = starts[-1]
-                self.now_fresh = False
+            self.sprinted(len(samples) - before, starts[-1])
         if len(samples) >= FOLD_SAMPLES:
             self.samples.fold()
         if got < 0:
@@ -231,17 +222,34 @@ class RoundTripSender(_Ends, Timed):
             self.now = now
             return self.complete()
         if put != request_bytes:
-            # The last request went out in part or not at all.
-            self.requests_sent -= 1
-            self.send_calls -= 1
-            self.bytes_sent -= request_bytes
-            self.in_flight -= 1
             self.stamp = starts.pop()
-            if failure is None:
-                self.sent(put)
-            elif not isinstance(failure, BlockingIOError):
-                raise failure
+            self.take_back(put, failure)
         return None
+
+    def sprinted(self, done: int, last_heard: int) -> None:
+        """Count the transactions of a sprint and the requests that followed them."""
+        self.transactions += done
+        self.recv_calls += done
+        self.bytes_received += done * self.spec.response_bytes
+        self.requests_sent += done
+        self.send_calls += done
+        self.bytes_sent += done * self.spec.request_bytes
+        self.brake.left -= done
+        if done:
+            self.silences = 0
+            self.last_heard = last_heard
+            self.now_fresh = False
+
+    def take_back(self, put: int, failure: OSError | None) -> None:
+        """The last request of a sprint went out in part or not at all."""
+        self.requests_sent -= 1
+        self.send_calls -= 1
+        self.bytes_sent -= self.spec.request_bytes
+        self.in_flight -= 1
+        if failure is None:
+            self.sent(put)
+        elif not isinstance(failure, BlockingIOError):
+            raise failure
 
     def send_request(self) -> Ended | None:
         if not self.now_fresh:
@@ -260,17 +268,29 @@ class RoundTripSender(_Ends, Timed):
                 self.stamp = self.now if self.now_fresh else monotonic_ns()
         self.now_fresh = False
         try:
-            put = self.send(self.outgoing.piece(number, left), SEND_FLAGS)
+            put = self.send(self.message(number, left), SEND_FLAGS)
         except BlockingIOError:
             return self.wait_for_room()
         self.sent(put)
         return None
 
+    def message(self, number: int, left: int) -> memoryview:
+        """What to hand over of a request."""
+        return self.outgoing.piece(number, left)
+
+    def note_start(self) -> None:
+        """The request that began at ``stamp`` is on its way."""
+        self.starts.append(self.stamp)
+
+    def forget_all(self) -> None:
+        """Nothing is on its way any more."""
+        self.starts.clear()
+
     def sent(self, put: int) -> None:
         self.send_calls += 1
         self.bytes_sent += put
         if not self.send_left:
-            self.starts.append(self.stamp)
+            self.note_start()
             self.stamp = 0
             self.in_flight += 1
             self.requests_sent += 1
@@ -323,7 +343,11 @@ class RoundTripSender(_Ends, Timed):
             self.have = self.spec.response_bytes
             return Ended.TIME
         self.have = 0
-        self.samples.raw.append(self.now - self.starts.popleft())
+        return self.transacted(self.starts.popleft())
+
+    def transacted(self, start: int) -> Ended | None:
+        """A transaction that began at ``start`` is over at ``now``."""
+        self.samples.raw.append(self.now - start)
         if len(self.samples.raw) >= FOLD_SAMPLES:
             self.samples.fold()
         self.in_flight -= 1
@@ -349,7 +373,7 @@ class RoundTripSender(_Ends, Timed):
         """All in flight is lost: count what is still queued as late and begin anew."""
         self.lost += self.in_flight
         self.in_flight = 0
-        self.starts.clear()
+        self.forget_all()
         self.stamp = 0
         self.silences += 1
         if self.silences >= LoopSpec.MAX_SILENCES:
@@ -384,7 +408,7 @@ class RoundTripSender(_Ends, Timed):
         self.tick_ns = now
         self.tick_transactions = self.transactions
         self.next_tick = now + step_ns
-        self.due = min(self.next_tick, self.deadline, self.next_interim)
+        self.due = self.earliest()
         self.receive_timeout.set(timeout_ns)
         if self.send_timeout is not None:
             self.send_timeout.set(step_ns)
@@ -407,6 +431,10 @@ class RoundTripTarget(_Ends, Phase):
         Phase.__init__(self, spec, stop_fd)
         _Ends.__init__(self, sock, spec, spec.request_bytes, spec.response_bytes, TARGET_TEXT)
         self.spec = spec
+        # What responses to requests without a number begin with, and the next one does.
+        self.own_heads = [bytes(self.outgoing.piece(number, spec.response_bytes)[:HEAD_BYTES])
+                          for number in range(self.outgoing.width if spec.numbered else 0)]
+        self.head = b""
         self.peer: object = None
         self.sifting = False    # UDP: the queue may hold strangers' datagrams
         self.strays = 0
@@ -438,6 +466,12 @@ class RoundTripTarget(_Ends, Phase):
         response = self.outgoing.first
         response_bytes = len(response)
         view = self.incoming.first
+        numbered = self.spec.numbered
+        head_in = view[:HEAD_BYTES]
+        if numbered:
+            response = self.outgoing.piece(0, response_bytes)
+            head_out = response[:HEAD_BYTES]
+            own_head, = self.own_heads
         recv_into = self.receive
         send = self.send
         flags = SEND_FLAGS
@@ -453,6 +487,9 @@ class RoundTripTarget(_Ends, Phase):
                 got = recv_into(view)
                 if got != size:
                     break
+                if numbered:
+                    head = head_in.tobytes()
+                    head_out[:] = head if head[:4] == MAGIC else own_head
                 try:
                     put = send(response, flags)
                 except OSError as exc:
@@ -479,7 +516,7 @@ class RoundTripTarget(_Ends, Phase):
         if put != response_bytes:
             self.recv_calls += 1
             self.bytes_received += size
-            self.send_left = response_bytes
+            self.owe_response()
             if failure is None:
                 return self.sent(put)
             if not isinstance(failure, BlockingIOError):
@@ -529,15 +566,25 @@ class RoundTripTarget(_Ends, Phase):
         self.have += got
         if self.have == self.spec.request_bytes:
             self.have = 0
-            self.send_left = self.spec.response_bytes
+            self.owe_response()
             if not self.started_ns:
                 self.started_ns = monotonic_ns()
                 self.brake.start(self.started_ns)
             return None     # it ends between two transactions, if that can be
         return self.poll_stop()
 
+    def owe_response(self) -> None:
+        """A whole request has arrived, in the buffer of its number."""
+        self.send_left = self.spec.response_bytes
+        if self.spec.numbered:
+            head = self.incoming.view(self.transactions)[:HEAD_BYTES].tobytes()
+            self.head = (head if head[:4] == MAGIC
+                         else self.own_heads[self.transactions % len(self.own_heads)])
+
     def send_response(self) -> Ended | None:
         piece = self.outgoing.piece(self.transactions, self.send_left)
+        if self.spec.numbered:
+            piece[:HEAD_BYTES] = self.head
         try:
             put = self.send(piece, SEND_FLAGS)
         except BlockingIOError:

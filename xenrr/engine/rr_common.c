@@ -294,6 +294,25 @@ rr_set_timeout(int fd, struct timeout *timeout, int64_t timeout_ns)
     return 0;
 }
 
+static int64_t
+earliest(const struct rr_loop *loop)
+{
+    return least(least(loop->next_tick, loop->next_loss),
+                 least(loop->deadline, loop->next_interim));
+}
+
+/* A sender that looks for losses of single requests wakes up more often than one of them
+ * takes, since others may keep it from waiting for that long. */
+static int64_t
+loss_wait(const struct rr_loop *loop)
+{
+    int64_t limit = loop->spec.loss_timeout_ns;
+
+    if (!loop->numbered || limit < MIN_STEP_NS)
+        return limit;
+    return limit / 4 > MIN_STEP_NS ? limit / 4 : MIN_STEP_NS;
+}
+
 /* Decide how long a call may wait and when to look again. Close to the deadline both are
  * half of what is left, so a call that starts just before the next tick still ends in
  * time. */
@@ -312,15 +331,15 @@ plan_tick(struct rr_loop *loop)
     if (near)
         step = left / 2 > MIN_STEP_NS ? left / 2 : MIN_STEP_NS;
     if (near || slow || losses || loop->keep_timeout)
-        timeout_ns = losses ? least(step, spec->loss_timeout_ns) : step;
+        timeout_ns = losses ? least(step, loss_wait(loop)) : step;
     loop->tick_ns = loop->now;
     loop->tick_samples += done;
     loop->next_tick = loop->now + step;
-    loop->due = least(loop->next_tick, least(loop->deadline, loop->next_interim));
+    loop->due = earliest(loop);
     if (spec->kind == RR_FLOWS)
         return 0;
     if (loop->has_bell)
-        return rr_set_bell(loop, losses ? least(step, spec->loss_timeout_ns) : step);
+        return rr_set_bell(loop, losses ? least(step, loss_wait(loop)) : step);
     if (spec->kind != RR_CONNECTIONS)
         return rr_set_timeout(loop->fd, loop->timeout, timeout_ns);
     loop->wait_ns = timeout_ns;
@@ -393,7 +412,7 @@ rr_tick(struct rr_loop *loop)
     if (loop->now >= loop->next_interim)
         report_interim(loop);
     if (loop->now < loop->next_tick) {
-        loop->due = least(loop->next_tick, least(loop->deadline, loop->next_interim));
+        loop->due = earliest(loop);
         return GO;
     }
     if (rr_stop_asked(loop))

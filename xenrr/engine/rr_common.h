@@ -105,6 +105,22 @@ struct blocks {
     int no_memory;
 };
 
+/* A request that is in flight. */
+struct request {
+    int64_t number; /* -1: this place is free */
+    int64_t start;
+};
+
+/* Requests in flight by their numbers; rr_numbered.c. */
+struct numbers {
+    struct request *table;
+    int64_t mask;
+    int64_t next; /* number of the next request */
+    int64_t oldest; /* all before this one are answered or lost */
+    int64_t newest; /* the latest that was answered, -1: none */
+    int echoed; /* the last response had a number */
+};
+
 /* A sender that splits its round trips. */
 struct decompose {
     struct histogram *histograms[RR_PARTS];
@@ -143,10 +159,11 @@ struct rr_loop {
     struct timeout *timeout; /* the one that ticks decide */
 
     int64_t now;
-    int64_t due; /* the earliest of the next three */
+    int64_t due; /* the earliest of the next four */
     int64_t deadline;
     int64_t next_tick;
     int64_t next_interim;
+    int64_t next_loss; /* a numbered request may have been in flight for too long */
     int64_t tick_ns;
     int64_t tick_samples;
     int64_t interim_ns;
@@ -182,6 +199,12 @@ struct rr_loop {
     struct address peer;
     int64_t sifts_left;
     int strays;
+
+    /* UDP with room for numbers. */
+    int numbered;
+    int has_head; /* target: the request had a number */
+    char head_bytes[RR_HEAD_BYTES]; /* what it began with */
+    struct numbers numbers;
 
     /* Connections. */
     enum stage stage;
@@ -535,6 +558,20 @@ rr_decompose(struct rr_loop *loop);
 
 /* ---- the kinds ---- */
 
+int
+rr_open_numbers(struct rr_loop *loop);
+void
+rr_close_numbers(struct rr_loop *loop);
+enum step
+rr_numbered_start(struct rr_loop *loop);
+enum step
+rr_numbered_step(struct rr_loop *loop);
+/* Target: a whole request has arrived. */
+void
+rr_note_head(struct rr_loop *loop, const char *request);
+/* Target: send a response that begins as its request did. */
+ssize_t
+rr_put_numbered(struct rr_loop *loop);
 enum step
 rr_sender_start(struct rr_loop *loop);
 enum step

@@ -233,7 +233,13 @@ choose_step(struct rr_loop *loop)
         loop->step = rr_pool_step;
         break;
     default:
-        loop->step = spec->role == RR_SENDER ? rr_sender_step : rr_target_step;
+        loop->numbered =
+            spec->datagram && !spec->decompose
+            && least(spec->request_bytes, spec->response_bytes) >= RR_HEAD_BYTES;
+        if (spec->role == RR_TARGET)
+            loop->step = rr_target_step;
+        else
+            loop->step = loop->numbered ? rr_numbered_step : rr_sender_step;
     }
 }
 
@@ -252,7 +258,9 @@ start(struct rr_loop *loop)
     case RR_POOL:
         return rr_pool_start(loop);
     default:
-        return sender ? rr_sender_start(loop) : rr_target_start(loop);
+        if (!sender)
+            return rr_target_start(loop);
+        return loop->numbered ? rr_numbered_start(loop) : rr_sender_start(loop);
     }
 }
 
@@ -297,6 +305,7 @@ rr_open(const void *packed, size_t packed_bytes, uint64_t *counts)
     loop->send_timeout.name = SO_SNDTIMEO;
     loop->window = spec->role == RR_SENDER ? spec->burst + 1 : 1;
     loop->deadline = loop->due = loop->next_tick = loop->next_interim = INT64_MAX;
+    loop->next_loss = INT64_MAX;
     loop->span_min = loop->all_min = INT64_MAX;
     loop->span_max = loop->all_max = -1;
     loop->quiet_mark = -1;
@@ -310,6 +319,8 @@ rr_open(const void *packed, size_t packed_bytes, uint64_t *counts)
     if (open_buffers(loop, fill) < 0)
         goto failed;
     if (spec->decompose && rr_open_parts(loop) < 0)
+        goto failed;
+    if (loop->numbered && spec->role == RR_SENDER && rr_open_numbers(loop) < 0)
         goto failed;
     loop->starts = malloc((size_t) loop->window * sizeof *loop->starts);
     if (loop->starts == NULL)
@@ -406,6 +417,7 @@ rr_close(struct rr_loop *loop)
     restore_timeout(loop->fd, &loop->receive_timeout);
     restore_timeout(loop->fd, &loop->send_timeout);
     rr_close_parts(loop);
+    rr_close_numbers(loop);
     /* Only this table's entry: its port must not stay taken until the thread is gone. */
     if (loop->own_table && loop->fd >= 0)
         close(loop->fd);

