@@ -115,12 +115,13 @@ def check_target_count(run: Run) -> Iterator[Doubt]:
 
 
 def check_loss(run: Run) -> Iterator[Doubt]:
-    """Lost datagrams: each one also stopped the loop for its timeout."""
+    """Lost datagrams: each one also stopped a closed loop for its timeout."""
     if run.lost:
         share = 100 * run.lost / run.requests_sent
+        waited = (f", and the sender waited {run.spec.loss_timeout_s:g} s for each"
+                  if run.spec.rate_tps is None else "")
         yield Doubt("loss", f"{run.lost} of {run.requests_sent} requests were lost "
-                            f"({share:.2g} %), and the sender waited "
-                            f"{run.spec.loss_timeout_s:g} s for each")
+                            f"({share:.2g} %){waited}")
     elif run.late or run.malformed:
         yield Doubt("loss", f"{run.late} responses came late and {run.malformed} had a wrong "
                             "size")
