@@ -158,7 +158,6 @@ def interval_text(interval: Interval, screen: Screen) -> str:
 
 def show_run(screen: Screen, run: Run) -> None:
     """Rate, percentiles and shape of one run."""
-    micro = "µs" if screen.unicode else "us"
     screen.result()
     if run.spec.is_one_way:
         headline = f"{count_text(main_result(run))} Mbit/s"
@@ -169,7 +168,7 @@ def show_run(screen: Screen, run: Run) -> None:
         facts = [f"{count_text(run.transactions)} in {run.elapsed_s:.2f} s",
                  f"{run.spec.request_bytes}-byte request, "
                  f"{run.spec.response_bytes}-byte response",
-                 f"mean {run.latency_ns.mean() / 1000:.1f} {micro}"]
+                 f"mean {duration_text(run.latency_ns.mean(), screen.unicode)}"]
     screen.result(f"{run.spec.test}  {headline}", "bold")
     if run.lost:
         facts.append(f"{count_text(run.lost)} lost")

@@ -114,8 +114,10 @@ def test_real_runs_have_doubts(xenrr_server):
     cpu = EndSpec(cpu=min(os.sched_getaffinity(0)))
     run = xenrr.measure(LOOPBACK, port=xenrr_server.port, duration_s=0.05, local=cpu,
                         remote=cpu)
-    assert {"short", "few-samples", "shared-cpu"} <= set(codes(run))
-    assert not {"samples", "counts", "self-connection", "broken", "clocks"} & set(codes(run))
+    assert {"few-samples", "shared-cpu"} <= set(codes(run))
+    # A machine that is busy enough makes a second of it.
+    assert ("short" in codes(run)) == (run.elapsed_s < 1)
+    assert not {"samples", "counts", "self-connection", "broken"} & set(codes(run))
 
 
 def test_few_samples_are_few_for_the_percentiles_that_are_shown():
