@@ -1,8 +1,10 @@
 /* Loaded in front of the C library: notes what is sent and received, and every reading of
    the monotonic clock, by thread, in the file that CLOCK_LOG names. Times are the real ones;
-   a receive that brought something is noted as RECEIVED, a send as SENT. */
+   a receive that brought something is noted as RECEIVED, a send as SENT. A program may send
+   and receive by the functions of these names or by syscall(). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,12 +26,30 @@ static struct {
 static int made;
 static __thread int64_t me;
 
+static void *
+behind(const char *name, void **known)
+{
+    if (!*known) {
+        *known = dlsym(RTLD_NEXT, name);
+    }
+    return *known;
+}
+
+static long
+kernel(long number, long a, long b, long c, long d, long e, long f)
+{
+    static void *known;
+    long (*real)(long, ...);
+    *(void **) &real = behind("syscall", &known);
+    return real(number, a, b, c, d, e, f);
+}
+
 static void
 note(int64_t ns)
 {
     int place = __atomic_fetch_add(&made, 1, __ATOMIC_RELAXED);
     if (!me) {
-        me = syscall(SYS_gettid);
+        me = kernel(SYS_gettid, 0, 0, 0, 0, 0, 0);
     }
     if (place < MOST) {
         readings[place].thread = me;
@@ -40,7 +60,7 @@ note(int64_t ns)
 int
 clock_gettime(clockid_t clock, struct timespec *time)
 {
-    int outcome = (int) syscall(SYS_clock_gettime, clock, time);
+    int outcome = (int) kernel(SYS_clock_gettime, clock, (long) time, 0, 0, 0, 0);
     if (clock == CLOCK_MONOTONIC && outcome == 0) {
         note(time->tv_sec * INT64_C(1000000000) + time->tv_nsec);
     }
@@ -50,10 +70,9 @@ clock_gettime(clockid_t clock, struct timespec *time)
 ssize_t
 recv(int sock, void *buffer, size_t bytes, int flags)
 {
-    static ssize_t (*real)(int, void *, size_t, int);
-    if (!real) {
-        *(void **) &real = dlsym(RTLD_NEXT, "recv");
-    }
+    static void *known;
+    ssize_t (*real)(int, void *, size_t, int);
+    *(void **) &real = behind("recv", &known);
     ssize_t got = real(sock, buffer, bytes, flags);
     if (got > 0) {
         note(RECEIVED);
@@ -64,12 +83,31 @@ recv(int sock, void *buffer, size_t bytes, int flags)
 ssize_t
 send(int sock, const void *buffer, size_t bytes, int flags)
 {
-    static ssize_t (*real)(int, const void *, size_t, int);
-    if (!real) {
-        *(void **) &real = dlsym(RTLD_NEXT, "send");
-    }
+    static void *known;
+    ssize_t (*real)(int, const void *, size_t, int);
+    *(void **) &real = behind("send", &known);
     note(SENT);
     return real(sock, buffer, bytes, flags);
+}
+
+long
+syscall(long number, ...)
+{
+    long word[6];
+    va_list words;
+    va_start(words, number);
+    for (int place = 0; place < 6; place++) {
+        word[place] = va_arg(words, long);
+    }
+    va_end(words);
+    if (number == SYS_sendto) {
+        note(SENT);
+    }
+    long outcome = kernel(number, word[0], word[1], word[2], word[3], word[4], word[5]);
+    if (number == SYS_recvfrom && outcome > 0) {
+        note(RECEIVED);
+    }
+    return outcome;
 }
 
 __attribute__((destructor)) static void
