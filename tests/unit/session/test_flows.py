@@ -14,6 +14,7 @@ import pytest
 from ends import ENGINES, RawSender, run, serving
 
 import xenrr
+from xenrr.checks.doubts import doubts_of
 from xenrr.engine.flows import SERVICE, SLIP
 from xenrr.errors import SpecError
 from xenrr.results.record import EndSpec, TestSpec
@@ -320,6 +321,17 @@ def test_the_limit_of_descriptors_is_raised_as_far_as_it_goes(monkeypatch):
     assert limits == [182, 200]
     assert sockets_module.room_for_descriptors(1000) == 118
     assert limits == [200, 200]
+
+
+def test_nobody_keeps_up_with_five_million_requests_per_second():
+    async def body():
+        async with serving() as server:
+            return await measured(server.port, TestSpec(duration_s=0.1, rate_tps=5e6))
+
+    measurement = run(body())
+    # The window was full all the time, so they left late too.
+    assert {"rate", "slip"} <= {doubt.code for doubt in doubts_of(measurement)}
+    assert measurement.in_flight <= 1024
 
 
 @pytest.mark.parametrize(("changes", "word"), [
