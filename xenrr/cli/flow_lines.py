@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 
 from xenrr.cli.drawing import count_text, duration_text, percent_texts
@@ -9,7 +10,7 @@ from xenrr.results.record import SECOND_NS, Run, TestSpec
 from xenrr.stats.fairness import jain_index
 from xenrr.stats.histogram import Histogram
 
-__all__ = ["flow_rates", "flow_texts", "flows_text", "schedule_lines"]
+__all__ = ["flow_rates", "flow_texts", "flows_text", "repeat_texts", "schedule_lines"]
 
 
 def flows_text(spec: TestSpec) -> str:
@@ -39,6 +40,23 @@ def flow_texts(run: Run) -> list[str]:
     return [f"{len(rates)} flows by {run.poller}",
             f"each {_rate_text(min(rates))} to {_rate_text(max(rates))}/s, "
             f"median {_rate_text(median(rates))}", f"Jain {jain_index(rates):.4f}"]
+
+
+def repeat_texts(runs: Sequence[Run], unicode: bool) -> list[str]:
+    """The same over repeats: the widest spread, and the latest that requests left."""
+    texts = []
+    spreads = [rates for rates in map(flow_rates, runs) if any(rates)]
+    if spreads:
+        texts += [f"each flow {_rate_text(min(map(min, spreads)))} to "
+                  f"{_rate_text(max(map(max, spreads)))}/s",
+                  f"Jain at least {min(map(jain_index, spreads)):.4f}"]
+    asked_tps = runs[0].spec.asked_rate_tps
+    if asked_tps is not None:
+        late_ns = max(run.distributions.get("slip_ns", Histogram()).percentile(99)
+                      for run in runs)
+        texts += [f"asked {_rate_text(asked_tps)}/s",
+                  f"left late by p99 {duration_text(late_ns, unicode)} at most"]
+    return texts
 
 
 def schedule_lines(run: Run, unicode: bool) -> list[list[str]]:

@@ -20,7 +20,7 @@ from xenrr.cli.drawing import (
     fit,
     percent_texts,
 )
-from xenrr.cli.flow_lines import flow_texts, flows_text, schedule_lines
+from xenrr.cli.flow_lines import flow_texts, flows_text, repeat_texts, schedule_lines
 from xenrr.cli.parts import part_rows, parts_of
 from xenrr.cli.screen import Screen
 from xenrr.results.record import Run, TestSpec
@@ -228,6 +228,7 @@ def _show_repeats(screen: Screen, group: Group, results: list[float],
     else:
         screen.result(f"{group.name}  no result", "bold red")
         facts = [f"{len(group.runs)} repeats"]
+    facts += repeat_texts(group.runs, screen.unicode)
     for line in fit(facts, screen.width - 2):
         screen.result(f"  {line}")
     for percent in SHOWN_PERCENTS if histograms else ():

@@ -145,9 +145,10 @@ class TestSpec:
         connecting: A connection for every transaction; OMNI only.
         request_bytes, response_bytes: Size of each, 1 or more in round trips.
         duration_s: How long, in s; ``None`` when a count or a number of bytes is given.
-        transactions: How many transactions instead.
+        transactions: How many transactions instead; of each flow.
         limit_bytes: How many bytes instead, in one-way tests; whole sends are sent.
-        burst: First burst: requests in flight beyond the first.
+        burst: First burst: requests in flight beyond the first, of each flow; with a rate the
+            most there may be, 0 for 1023.
         local, remote: What is asked of each end.
         nodelay: Set TCP_NODELAY at both ends.
         cork: Set TCP_CORK at the sender.

@@ -7,7 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from xenrr.cli.flow_lines import flow_rates, flow_texts, flows_text, schedule_lines
+from xenrr.cli.flow_lines import (
+    flow_rates,
+    flow_texts,
+    flows_text,
+    repeat_texts,
+    schedule_lines,
+)
 from xenrr.results.record import FlowRecord, TestSpec
 from xenrr.stats.histogram import Histogram
 
@@ -35,6 +41,20 @@ def test_how_flows_compare():
     assert flow_rates(run) == [50.0, 150.0, 100.0, 0.0]
     assert flow_texts(run) == ["4 flows by epoll", "each 0 to 150/s, median 75",
                                f"Jain {300**2 / (4 * 35_000):.4f}"]
+
+
+def test_repeats_show_the_widest_spread():
+    def run_of(*counts, late_ns):
+        flows = tuple(FlowRecord(f"h:{count}", "time", transactions=count) for count in counts)
+        return SimpleNamespace(flows=flows, elapsed_ns=10**9, spec=TestSpec(rate_tps=40.0),
+                               distributions={"slip_ns": histogram_of(late_ns)})
+
+    runs = [run_of(10, 30, late_ns=1000), run_of(20, 20, late_ns=5000)]
+    assert repeat_texts(runs, unicode=False) == [
+        "each flow 10 to 30/s", "Jain at least 0.8000", "asked 40/s",
+        "left late by p99 5.00 us at most"]
+    single = SimpleNamespace(flows=(), elapsed_ns=1, spec=TestSpec(), distributions={})
+    assert repeat_texts([single], unicode=True) == []
 
 
 @pytest.mark.parametrize("flows", [(), (FlowRecord("h:1", "error"),)])
