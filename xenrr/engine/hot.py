@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import binascii
 import dataclasses
-import random
 import socket as socket_module
 import struct
 import sys
@@ -277,6 +276,8 @@ def _add_connections(spec: ConnectSpec, values: dict[str, int], tail: list[bytes
     values.update(options=len(spec.options), low_port=max(low, 1) if high else 0,
                   high_port=high)
     if high:
+        import random  # not for every test: it imports many others
+
         first = spec.first_port or random.randint(low, high)
         values["first_port"] = min(max(first, values["low_port"]), high)
 

@@ -11,7 +11,6 @@ import errno
 import os
 import socket
 import struct
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -473,6 +472,8 @@ def _open_file(spec: TestSpec, end: End) -> int:
             os.close(descriptor)
             raise SpecError(f"there is nothing to send in the file {name!r}")
         return descriptor
+    import tempfile  # rarely needed, and it imports many others
+
     with tempfile.TemporaryFile() as file:
         for _ in range(end.buffers.send_width):
             for begin in range(0, end.send_bytes, 1 << 20):
