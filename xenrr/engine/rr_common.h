@@ -558,6 +558,15 @@ rr_decompose(struct rr_loop *loop);
 
 /* ---- the kinds ---- */
 
+static inline int
+rr_numbered(int64_t request_bytes, int64_t response_bytes)
+{
+    return least(request_bytes, response_bytes) >= RR_HEAD_BYTES;
+}
+
+/* Whether a datagram that begins like this has a number. */
+int
+rr_has_number(const char *head);
 int
 rr_open_numbers(struct rr_loop *loop);
 void

@@ -1,5 +1,9 @@
 /* A pool's socket that is not connected: it serves all UDP flows of one sender. Many
  * datagrams are taken by one call and answered by another.
+ *
+ * A connected one whose datagrams have room for numbers is served in the same way: what a
+ * request begins with has to be kept until its response has left. The rest of all messages
+ * is the same memory.
  */
 #include "rr_platform.h"
 
@@ -15,6 +19,8 @@
 /* Where datagrams of an unconnected socket are taken to and answered from. */
 struct crowd {
     struct sockaddr_storage peer;
+    int connected;
+    int numbered;
     int first; /* of those that are to be answered still */
     int count;
     struct mmsghdr in[CROWD];
@@ -22,6 +28,11 @@ struct crowd {
     struct iovec in_piece;
     struct iovec out_piece;
     struct sockaddr_storage from[CROWD];
+    /* With numbers: a head of its own for each, and the rest. */
+    char in_heads[CROWD][RR_HEAD_BYTES];
+    char out_heads[CROWD][RR_HEAD_BYTES];
+    struct iovec in_parts[CROWD][2];
+    struct iovec out_parts[CROWD][2];
 };
 
 static struct serving *
@@ -30,16 +41,15 @@ serving_of(struct flow *flow)
     return (struct serving *) (void *) flow;
 }
 
-int
-rr_open_crowd(struct many *many, struct serving *serving, const struct join *join)
+static int
+learn_peer(struct crowd *crowd, const struct join *join)
 {
-    struct crowd *crowd = calloc(1, sizeof *crowd);
-    int i;
+    socklen_t size = sizeof crowd->peer;
 
-    if (crowd == NULL)
-        return -1;
-    serving->crowd = crowd;
-    serving->flow.crowd = 1;
+    if (join->peer_bytes == 0) {
+        crowd->connected = 1;
+        return getpeername((int) join->fd, (struct sockaddr *) &crowd->peer, &size);
+    }
     if (join->peer_bytes == 4) {
         struct sockaddr_in four;
 
@@ -55,11 +65,43 @@ rr_open_crowd(struct many *many, struct serving *serving, const struct join *joi
         memcpy(&six.sin6_addr, join->peer, 16);
         memcpy(&crowd->peer, &six, sizeof six);
     }
-    crowd->in_piece.iov_base = many->in;
-    crowd->in_piece.iov_len = (size_t) many->in_bytes;
-    crowd->out_piece.iov_base = many->pool->out;
-    crowd->out_piece.iov_len = (size_t) serving->flow.out_bytes;
+    return 0;
+}
+
+static void
+set_part(struct iovec *part, char *at, int64_t bytes)
+{
+    part->iov_base = at;
+    part->iov_len = (size_t) bytes;
+}
+
+int
+rr_open_crowd(struct many *many, struct serving *serving, const struct join *join)
+{
+    struct crowd *crowd = calloc(1, sizeof *crowd);
+    int i;
+
+    if (crowd == NULL)
+        return -1;
+    serving->crowd = crowd;
+    serving->flow.crowd = 1;
+    if (learn_peer(crowd, join) < 0)
+        return -1;
+    crowd->numbered = rr_numbered(join->request_bytes, join->response_bytes);
+    set_part(&crowd->in_piece, many->in, many->in_bytes);
+    set_part(&crowd->out_piece, many->pool->out, serving->flow.out_bytes);
     for (i = 0; i < CROWD; i++) {
+        if (crowd->numbered) {
+            set_part(&crowd->in_parts[i][0], crowd->in_heads[i], RR_HEAD_BYTES);
+            set_part(&crowd->in_parts[i][1], many->in, many->in_bytes);
+            set_part(&crowd->out_parts[i][0], crowd->out_heads[i], RR_HEAD_BYTES);
+            set_part(&crowd->out_parts[i][1], many->pool->out + RR_HEAD_BYTES,
+                     serving->flow.out_bytes - RR_HEAD_BYTES);
+            crowd->in[i].msg_hdr.msg_iov = crowd->in_parts[i];
+            crowd->out[i].msg_hdr.msg_iov = crowd->out_parts[i];
+            crowd->in[i].msg_hdr.msg_iovlen = crowd->out[i].msg_hdr.msg_iovlen = 2;
+            continue;
+        }
         crowd->in[i].msg_hdr.msg_iov = &crowd->in_piece;
         crowd->in[i].msg_hdr.msg_iovlen = 1;
         crowd->out[i].msg_hdr.msg_iov = &crowd->out_piece;
@@ -124,8 +166,13 @@ rr_answer_crowd(struct many *many, struct flow *flow)
                 rr_leave_pool(many, flow, RR_ERROR, errno);
             return 0;
         }
-        if (errno != EINTR)
-            crowd->first++;
+        if (errno == EINTR)
+            continue;
+        if (crowd->connected) {
+            rr_failed(many, flow, errno);
+            return 0;
+        }
+        crowd->first++;
     }
     crowd->first = crowd->count = 0;
     if (serving->limit > 0 && flow->transactions >= serving->limit) {
@@ -136,16 +183,18 @@ rr_answer_crowd(struct many *many, struct flow *flow)
 }
 
 static void
-take_datagram(struct many *many, struct serving *serving, const struct mmsghdr *message)
+take_datagram(struct many *many, struct serving *serving, int number)
 {
     struct flow *flow = &serving->flow;
     struct crowd *crowd = serving->crowd;
+    const struct mmsghdr *message = &crowd->in[number];
     struct sockaddr_storage from;
     struct msghdr *answer;
 
     memset(&from, 0, sizeof from);
     memcpy(&from, message->msg_hdr.msg_name, message->msg_hdr.msg_namelen);
-    if (flow->over || !rr_same_host(&from, &crowd->peer))
+    if (flow->over || !rr_same_host(&from, &crowd->peer)
+        || (crowd->connected && !rr_same_port(&from, &crowd->peer)))
         return;
     if (message->msg_len == 0) {
         many->end(many, flow, RR_PEER, 0);
@@ -161,7 +210,14 @@ take_datagram(struct many *many, struct serving *serving, const struct mmsghdr *
         return;
     if (serving->started_ns == 0)
         serving->started_ns = rr_clock_ns();
+    if (crowd->numbered)
+        memcpy(crowd->out_heads[crowd->count],
+               rr_has_number(crowd->in_heads[number]) ? crowd->in_heads[number]
+                                                      : many->pool->out,
+               RR_HEAD_BYTES);
     answer = &crowd->out[crowd->count++].msg_hdr;
+    if (crowd->connected)
+        return;
     answer->msg_name = message->msg_hdr.msg_name;
     answer->msg_namelen = message->msg_hdr.msg_namelen;
 }
@@ -179,13 +235,15 @@ rr_serve_crowd(struct many *many, struct flow *flow)
             return;
         got = receive_crowd(crowd, flow->fd);
         if (got < 0) {
+            if (rr_would_block(errno) || errno == EINTR)
+                return;
             /* A port that was closed at the other end is one flow's end. */
-            if (!rr_would_block(errno) && errno != EINTR && errno != ECONNREFUSED)
-                rr_leave_pool(many, flow, RR_ERROR, errno);
+            if (crowd->connected || errno != ECONNREFUSED)
+                rr_failed(many, flow, errno);
             return;
         }
         for (i = 0; i < got; i++)
-            take_datagram(many, serving, &crowd->in[i]);
+            take_datagram(many, serving, i);
         if (!rr_answer_crowd(many, flow) || got < CROWD)
             return;
     }

@@ -233,9 +233,8 @@ choose_step(struct rr_loop *loop)
         loop->step = rr_pool_step;
         break;
     default:
-        loop->numbered =
-            spec->datagram && !spec->decompose
-            && least(spec->request_bytes, spec->response_bytes) >= RR_HEAD_BYTES;
+        loop->numbered = spec->datagram && !spec->decompose
+                         && rr_numbered(spec->request_bytes, spec->response_bytes);
         if (spec->role == RR_TARGET)
             loop->step = rr_target_step;
         else

@@ -33,7 +33,7 @@ struct flow {
     unsigned char again; /* it is in the list of those that have more to do */
     unsigned char unread; /* epoll: there may be more to receive */
     unsigned char ended_file; /* target: end of file while responses were unsent */
-    unsigned char crowd; /* target: an unconnected socket that many datagrams come to */
+    unsigned char crowd; /* target: rr_crowd.c takes and answers its datagrams */
     unsigned char listens; /* io_uring: a receive is out */
     int operations; /* io_uring: how many of its operations are out */
     int64_t in_bytes; /* size of a message that comes in, and of one that goes out */

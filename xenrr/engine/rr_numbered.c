@@ -24,6 +24,12 @@ static const char MAGIC[] = {'x', 'R', 'R', 'n'};
 /* ---- numbers ---- */
 
 int
+rr_has_number(const char *head)
+{
+    return memcmp(head, MAGIC, sizeof MAGIC) == 0;
+}
+
+int
 rr_open_numbers(struct rr_loop *loop)
 {
     struct numbers *numbers = &loop->numbers;
@@ -85,7 +91,7 @@ answered(struct rr_loop *loop, const char *head)
     struct request *request;
     uint32_t number;
 
-    numbers->echoed = memcmp(head, MAGIC, sizeof MAGIC) == 0;
+    numbers->echoed = rr_has_number(head);
     if (!numbers->echoed)
         return oldest(numbers);
     number = (uint32_t) at[0] << 24 | (uint32_t) at[1] << 16 | (uint32_t) at[2] << 8
@@ -331,7 +337,7 @@ rr_numbered_start(struct rr_loop *loop)
 void
 rr_note_head(struct rr_loop *loop, const char *request)
 {
-    loop->has_head = memcmp(request, MAGIC, sizeof MAGIC) == 0;
+    loop->has_head = rr_has_number(request);
     memcpy(loop->head_bytes, request, RR_HEAD_BYTES);
 }
 

@@ -395,6 +395,15 @@ mark_taken(struct pool *pool, const struct join *join)
     return 0;
 }
 
+/* Served by rr_crowd.c. */
+static int
+is_crowd(const struct join *join)
+{
+    return join->peer_bytes > 0
+           || (join->datagram
+               && rr_numbered(join->request_bytes, join->response_bytes));
+}
+
 /* 0, or what stands in the way. */
 static int
 admit(struct many *many, const struct join *join)
@@ -421,10 +430,12 @@ admit(struct many *many, const struct join *join)
     flow->in_bytes = join->request_bytes;
     flow->out_bytes = join->response_bytes;
     flow->have = join->have_bytes;
-    if ((join->peer_bytes > 0 && rr_open_crowd(many, serving, join) < 0)
+    errno = ENOMEM;
+    if ((is_crowd(join) && rr_open_crowd(many, serving, join) < 0)
         || put_into_index(many->pool, serving) < 0) {
+        error = errno;
         forget(many->pool, serving);
-        return ENOMEM;
+        return error;
     }
     if (rr_add_flow(many, flow) < 0) {
         error = errno;

@@ -56,9 +56,9 @@ struct pool {
 void
 rr_leave_pool(struct many *many, struct flow *flow, enum rr_ended ended, int error);
 
-/* ---- a socket that is not connected ---- */
+/* ---- a socket that many datagrams come to ---- */
 
-/* -1: no memory. */
+/* -1: errno says why. */
 int
 rr_open_crowd(struct many *many, struct serving *serving, const struct join *join);
 

@@ -376,6 +376,30 @@ def test_flows_against_a_pool(many, udp_pairs):
     check_flows(tally, spec)
 
 
+@pytest.mark.parametrize("each", pollers_of("pure") + pollers_of("hot"))
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_pool_sends_back_what_has_the_magic(each, connected):
+    name, poller = each.split("-")
+    with udp_socket() as near, udp_socket() as far, udp_socket() as stranger, \
+            RunningPool(load_engine(name), poller) as pool:
+        near.connect(far.getsockname())
+        near.settimeout(LIMIT_S)
+        stranger.sendto(b"xRRn" + bytes(SIZE - 4), far.getsockname())
+        if connected:
+            far.connect(near.getsockname())
+        pool.add(far, True, SIZE, 30, peer=b"" if connected else socket.inet_aton("127.0.0.1"))
+        heads = [b"xRRn\0\0\0\7", b"xRRm\0\0\0\7", b"xRRn\xff\xff\xff\xff", b"netperfn"]
+        for head in heads:
+            near.send(head + b"q" * (SIZE - HEAD_BYTES))
+        assert [near.recv(1000) for _ in heads] == [
+            (head if head[:4] == MAGIC else bytes(HEAD_BYTES)) + bytes(22) for head in heads]
+        near.send(b"xRRn")
+        near.send(b"")
+        left, = pool.leaves()
+    assert (left.ended, left.malformed) == (Ended.PEER, 1)
+    assert left.transactions == len(heads) + (not connected)
+
+
 def test_flows_on_one_socket_of_a_pool(many):
     with udp_socket() as far, contextlib.ExitStack() as stack:
         nears = [stack.enter_context(udp_socket()) for _ in range(3)]
