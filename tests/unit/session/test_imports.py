@@ -31,8 +31,8 @@ sys.exit(code)
 @pytest.mark.parametrize("test", ["TCP_RR", "UDP_RR"])
 def test_a_plain_run_imports_only_what_it_uses(xenrr_server, test):
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "-H", "127.0.0.1", "-p", str(xenrr_server.port), "-t", test,
-         "-l", "-1", "--engine", "hot"],
+        [sys.executable, "-c", PROGRAM, "-H", "127.0.0.1", "-p", str(xenrr_server.port),
+         "-t", test, "-l", "-1", "--engine", "hot"],
         capture_output=True, text=True, cwd=ROOT, timeout=60, check=True)
     imported = done.stderr.split()
     assert "xenrr.session.sender" in imported
