@@ -91,7 +91,7 @@ class Group:
     rows: tuple[Row, ...]
     how: Callable[[Bed, str, Work], Measure] = Bed.rate
     pairs: int | None = None
-    noise_pairs: int = 4
+    noise_pairs: int = 3
 
 
 @dataclass(frozen=True)
