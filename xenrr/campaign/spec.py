@@ -190,7 +190,8 @@ class CampaignSpec:
     file: str = ""
 
     def shortened(self, duration_s: float | None = None, repeats: int | None = None,
-                  seed: int | None = None) -> CampaignSpec:
+                  seed: int | None = None, max_skew_s: float | None = None
+                  ) -> CampaignSpec:
         """The same with other numbers, such as those of a command line.
 
         Raises:
@@ -205,6 +206,8 @@ class CampaignSpec:
                 for one in changed.experiments))
         if seed is not None:
             changed = replace(changed, seed=seed)
+        if max_skew_s is not None:
+            changed = replace(changed, max_skew_s=max_skew_s)
         if duration_s is not None:
             test = replace(changed.test, duration_s=duration_s + changed.warmup_s)
             changed = replace(changed, duration_s=duration_s, test=test)

@@ -56,6 +56,8 @@ class CampaignCommand:
                          help="length of each round instead of the declared one")
         run.add_argument("--repeats", type=int, metavar="N", help="likewise, repeats")
         run.add_argument("--seed", type=int, metavar="N", help="likewise, seed of the order")
+        run.add_argument("--max-skew", type=_skew, metavar="S",
+                         help="likewise, how far apart senders may begin; 0 for any")
         run.add_argument("--only", metavar="NAME[,NAME]", type=lambda text: text.split(","),
                          help="some of the experiments")
         run.add_argument("--user-namespace", action="store_true",
@@ -80,11 +82,19 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _skew(text: str) -> float:
+    try:
+        return parse_duration(text, "--max-skew")
+    except SpecError as exc:
+        raise ArgumentTypeError(str(exc)) from None
+
+
 def _run(args: Namespace) -> int:
     from xenrr.campaign.plan import plan_campaign, plan_lines
     from xenrr.campaign.spec import load_campaign
 
-    spec = load_campaign(args.file).shortened(args.duration, args.repeats, args.seed)
+    spec = load_campaign(args.file).shortened(args.duration, args.repeats, args.seed,
+                                                args.max_skew)
     if args.only:
         spec = spec.only(args.only)
     plan = plan_campaign(spec)
@@ -289,9 +299,9 @@ def _run_in_own_lab(args: Namespace, spec: CampaignSpec, path: str) -> int:
     mode = "user" if args.user_namespace or not is_root() else "root"
     words = [sys.executable, "-m", "xenrr", "campaign", "run", args.file]
     words += ["--discard"] if args.discard else ["--save", path]
-    for option in ("duration", "repeats", "seed"):
+    for option in ("duration", "repeats", "seed", "max_skew"):
         if getattr(args, option) is not None:
-            words += [f"--{option}", str(getattr(args, option))]
+            words += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
     words += ["--only", ",".join(args.only)] if args.only else []
     words += [f"--{option}" for option in ("resume", "json") if getattr(args, option)]
     screen = Screen()

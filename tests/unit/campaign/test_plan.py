@@ -17,7 +17,8 @@ from xenrr.errors import SpecError
 from xenrr.lab.document import parse_document
 
 EXAMPLES = {"table1.toml": 76, "table1-lab.toml": 24, "table1-lab-plain.toml": 12,
-            "pair.toml": 20, "incast-100.toml": 6, "all-to-all.toml": 18}
+            "pair.toml": 20, "incast-100.toml": 6, "incast-100-lab.toml": 3,
+            "all-to-all.toml": 18}
 THREE = """\
 repeats = 3
 [target]
