@@ -270,7 +270,9 @@ class _Session:
             self._log(f"{self.name}: wrong or no passphrase, closed")
             return
         while True:
-            request = await self._next_request(IDLE_LIMIT_S)
+            # Flows that are set aside for this sender are so many fewer for others.
+            request = await self._next_request(
+                MESSAGE_LIMIT_S if self._flows else IDLE_LIMIT_S)
             if request is PEER_CLOSED:
                 return
             if self._policy.debug:

@@ -20,6 +20,7 @@ from xenrr.errors import SpecError
 from xenrr.results.record import EndSpec, TestSpec
 from xenrr.session import answer as answer_module
 from xenrr.session import sockets as sockets_module
+from xenrr.session import target as target_module
 from xenrr.session.sender import open_sender
 from xenrr.wire.control import FlowsRequest, FlowsResponse
 from xenrr.wire.omni import OmniRequest, OmniResponse, OmniResults
@@ -225,11 +226,47 @@ def test_connections_from_elsewhere_are_none_of_the_flows():
     assert "1 strangers turned away" in lines[0]
 
 
-def test_flows_that_do_not_come_are_not_waited_for_long(monkeypatch):
-    monkeypatch.setattr(answer_module, "ALL_FLOWS_LIMIT_S", 0.1)
-    results, _ = phase_of(RR, connected)
+@pytest.mark.parametrize("come", [connected, lambda port, kept: None], ids=["one", "none"])
+def test_flows_that_do_not_come_are_not_waited_for_long(monkeypatch, come):
+    monkeypatch.setattr(answer_module, "NEXT_FLOW_LIMIT_S", 0.1)
+    results, _ = phase_of(RR, come)
     assert isinstance(results, OmniResults)
     assert results.trans_received == 0
+
+
+def test_flows_that_are_set_aside_and_not_used_are_given_back(monkeypatch):
+    monkeypatch.setattr(target_module, "MESSAGE_LIMIT_S", 0.1)
+
+    async def body():
+        async with serving(max_flows=6) as server, RawSender(server.port) as sender, \
+                RawSender(server.port) as other:
+            await sender.identify()
+            await other.identify()
+            assert await sender.ask(FlowsRequest(6)) == FlowsResponse(6)
+            closed = await asyncio.wait_for(sender.reader.read(1), 10)
+            return closed, await other.ask(FlowsRequest(6))
+
+    assert run(body()) == (b"", FlowsResponse(6))
+
+
+def test_a_request_of_each_flow_has_room_at_once():
+    """One socket takes them all, and the same flows would lose theirs every time."""
+    async def asked(flows, **changes):
+        async with serving() as server, RawSender(server.port) as sender:
+            await sender.identify()
+            if flows > 1:
+                await sender.ask(FlowsRequest(flows))
+            response = await sender.ask(replace(RR, **UDP, **changes))
+            return response.recv_buf_size
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        usual = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_000_000)
+        allowed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    assert run(asked(1)) == usual
+    assert run(asked(1000)) >= min(allowed, 2_000_000)
+    # Who asks for a size gets that.
+    assert run(asked(1000, recv_buf_size=20_000)) < usual
 
 
 def test_datagrams_from_elsewhere_are_none_of_the_flows():
