@@ -77,33 +77,42 @@ def test_a_bucket_makes_the_rate_that_arithmetic_says(labs, tmp_path, test, rate
 
 
 def rates(labs, machine, repeats):
-    """Of tests of a second from a machine to host ``a``."""
-    program = ("import json, xenrr; print(json.dumps([xenrr.measure('a', port="
-               f"{PORT}, duration_s=1).rate_tps for _ in range({repeats})]))")
-    return json.loads(labs.inside(machine, *PREFERRED, sys.executable, "-c", program))
+    """Of tests from a machine to host ``a``, without the bucket that was full before them."""
+    program = ("import json, xenrr\n"
+               f"for _ in range({repeats}):\n"
+               f"    run = xenrr.measure('a', port={PORT}, duration_s=1.5, interim_s=0.5)\n"
+               "    first, *rest = run.interims\n"
+               "    counted = sum(point.transactions for point in rest)\n"
+               "    print(counted * 1e9 / (rest[-1].end_ns - first.end_ns))\n")
+    return [*map(float, labs.inside(machine, *PREFERRED, sys.executable, "-c",
+                                    program).split())]
 
 
 def test_a_true_change_of_5_percent_is_found_with_the_repeats_advised(labs, tmp_path):
-    """Links that let 1000 and 1050 transactions through; the advice is for 9 cases of 10."""
-    links = "\n".join(f"[[host]]\nname = '{name}'\nlink = {{ rate = '{rate_bps}' }}"
-                      for name, rate_bps in (("b", RATE_BPS), ("c", RATE_BPS * 105 // 100)))
+    """Links that let 1000 and 1050 transactions through; the advice is for 9 cases of 10.
+
+    Where a machine is so busy that the advice is many repeats, it is asked again.
+    """
+    links = "\n".join(
+        f"[[host]]\nname = '{name}'\nlink = {{ rate = '{rate_bps}', burst = {BURST_BYTES} }}"
+        for name, rate_bps in (("b", RATE_BPS), ("c", RATE_BPS * 105 // 100)))
     file = tmp_path / "lab.toml"
     file.write_text(f"[[host]]\nname = 'a'\n{links}\n")
     labs.up(str(file))
     server = serving(labs, "a")
     found = []
+    near = pytest.approx(1.05, abs=0.01)
     try:
-        while len(found) < 3 and FASTER not in found:
+        while len(found) < ATTEMPTS // 2 and (FASTER, near) not in found:
             before = rates(labs, "b", 3)
-            spread = statistics.stdev(before) / statistics.mean(before)
-            advised = repeats_to_find(0.05, spread)
-            before += rates(labs, "b", advised - 3)
-            result = compare(before, rates(labs, "c", advised))
-            found.append(result.verdict)
+            advised = repeats_to_find(0.05, statistics.stdev(before) / statistics.mean(before))
+            if advised <= 5:
+                before += rates(labs, "b", advised - 3)
+                result = compare(before, rates(labs, "c", advised))
+            found.append((result.verdict, result.ratio) if advised <= 5 else (str(advised), 0))
     finally:
         end(server)
-    assert found[-1] == FASTER
-    assert result.ratio == pytest.approx(1.05, abs=0.01)
+    assert (FASTER, near) in found
 
 
 def test_no_frame_is_early(labs, tmp_path):
