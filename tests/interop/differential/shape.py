@@ -7,8 +7,9 @@ the same.
 
 A number wider than its column moves what stands to its right. So a word is in its place when
 it begins where the other one does (flush left), or ends there (flush right), or lies within
-the other one, which has outgrown its column, or keeps its distance from the beginning or the
-end of the word before.
+the other one, which has outgrown its column, or is moved as far as the beginning or the end of
+the word before, or by something between: a service demand of 9.123 leaves its column of six a
+blank, one of 123.456 moves what follows by one.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Shown:
 def tidy(text: str, replace: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     """Lines of a text with names in place of what differs by chance: ports and folders."""
     for found, name in replace:
-        text = re.sub(rf"(?<![\w.]){re.escape(found)}(?!\w)", name, text)
+        # A rate may begin with the digits of a port.
+        text = re.sub(rf"(?<![\w.]){re.escape(found)}(?!\w|\.\d)", name, text)
     return tuple(UUID.sub("<uuid>", text).split("\n"))
 
 
@@ -252,9 +254,9 @@ def _in_place(before: tuple[tuple[int, int], tuple[int, int]],
     (start_a, end_a), (start_b, end_b) = word
     (last_start_a, last_end_a), (last_start_b, last_end_b) = before
     within = (start_a - start_b) * (end_a - end_b) < 0
+    least, most = sorted((last_start_a - last_start_b, last_end_a - last_end_b))
     return (start_a == start_b or end_a == end_b or within
-            or start_a - start_b in (last_start_a - last_start_b, last_end_a - last_end_b)
-            or end_a - end_b in (last_start_a - last_start_b, last_end_a - last_end_b))
+            or least <= start_a - start_b <= most or least <= end_a - end_b <= most)
 
 
 def _errors(shown: Shown) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
-from interop.differential.shape import Shown, differences
+from interop.differential.shape import Shown, differences, tidy
 
 ROW = "16384  131072 1        1       1.00     18970.04   "
 BANNER = ("MIGRATED TCP REQUEST/RESPONSE TEST from 0.0.0.0 (0.0.0.0) port 0 AF_INET to "
@@ -82,3 +84,19 @@ def test_interim_results_are_counted_once_and_have_to_be_numbered():
     assert differences(wanted, shown("THROUGHPUT=1.00")) != []
     assert differences(wanted, shown(*four(0), *four(2), "THROUGHPUT=1.00")) != []
     assert differences(wanted, shown(*four(1), "THROUGHPUT=1.00")) != []
+
+
+def test_columns_of_any_width_are_in_their_place():
+    """The row of TCP_RR with -c and -C, flush left in columns of six, that some outgrow."""
+    sizes = itertools.product((9.123, 56.789, 123.456, 1234.567, 20345.678), repeat=2)
+    rows = [f"16384  131072 1       1      {0.01:<6.2f}  {rate:<6.2f}  {share:<6.2f} "
+            f"{share:<6.2f} {near:<6.3f}  {far:<6.3f} "
+            for near, far in sizes for rate, share in ((987.65, 3.14), (123456.78, 100.0))]
+    assert [found for one, other in itertools.permutations(rows, 2)
+            if (found := differences(shown(one), shown(other)))] == []
+
+
+def test_a_rate_that_begins_like_a_port_is_none():
+    text = "0.01 15583.33 port 15583, at 15583.\n/tmp/15583x"
+    assert tidy(text, [("15583", "PORT")]) == (
+        "0.01 15583.33 port PORT, at PORT.", "/tmp/15583x")
