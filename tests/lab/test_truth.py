@@ -5,13 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
+import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
 from lab.labs import end, wait_for
-from peers import ROOT
+from peers import LOOPBACK, ROOT, clean_environment
 
+from xenrr.checks.doubts import doubts_of
+from xenrr.lab.plan import Share
+from xenrr.lab.shares import find_groups, make_share, remove_shares
+from xenrr.lab.spec import CpuShare
+from xenrr.results.record import Run
 from xenrr.stats.compare import FASTER, compare, repeats_to_find
 
 pytestmark = pytest.mark.lab
@@ -230,3 +237,24 @@ out.send(b"end"); out.recv(99)
     lost = json.loads(labs.call("down", "--json").stdout)["lost_frames"]
     assert 0 < arrived < 300
     assert arrived + lost == 300
+
+
+def test_a_sender_that_a_quota_stops_says_so(xenrr_server):
+    """A tenth of a CPU is used up in the first ms of each period."""
+    groups = find_groups()
+    if groups is None:  # no cgroup to write to
+        return
+    group = Share(f"xrr-{uuid.uuid4().hex[:8]}", (), CpuShare(0.1, 20_000))
+    folders = make_share(groups, group)
+    program = ("import os, json, xenrr\n"
+               f"open({folders[1]!r} + '/cgroup.procs', 'w').write(str(os.getpid()))\n"
+               f"run = xenrr.measure({LOOPBACK!r}, port={xenrr_server.port}, duration_s=0.5)\n"
+               "print(json.dumps(run.to_plain()))")
+    try:
+        shown = subprocess.run([sys.executable, "-c", program], env=clean_environment(),
+                               stdout=subprocess.PIPE, timeout=60, check=True).stdout
+    finally:
+        assert remove_shares(folders) == []
+    run = Run.from_plain(json.loads(shown))
+    assert run.throttling["throttled"] > 0
+    assert "throttled" in [doubt.code for doubt in doubts_of(run)]
