@@ -44,8 +44,7 @@ Rules of round trips:
   a sender polls the stop descriptor and re-decides its timeout. A target reads no clock
   while it runs; it polls the stop descriptor every ``TARGET_POLL`` transactions.
 * **UDP round trips are numbered where both messages have room** (``LoopSpec.numbered``; a
-  loop that decomposes has one request in flight and does without, and a sender of many
-  flows in C does not number yet).
+  loop that decomposes has one request in flight and does without).
   The first ``HEAD_BYTES`` bytes of a request are ``MAGIC`` and a number that counts up, 4
   bytes in network order; a target that finds ``MAGIC`` there begins its response with the
   same bytes. So a response is known to belong to its request: each request has a timeout of

@@ -107,9 +107,12 @@ struct blocks {
 
 /* A request that is in flight. */
 struct request {
-    int64_t number; /* -1: this place is free */
+    int64_t number; /* RR_FREE: nobody is in this place */
     int64_t start;
+    int64_t left; /* many flows: when it really left */
 };
+
+#define RR_FREE (-1)
 
 /* Requests in flight by their numbers; rr_numbered.c. */
 struct numbers {
@@ -118,6 +121,7 @@ struct numbers {
     int64_t next; /* number of the next request */
     int64_t oldest; /* all before this one are answered or lost */
     int64_t newest; /* the latest that was answered, -1: none */
+    int64_t reordered;
     int echoed; /* the last response had a number */
 };
 
@@ -568,9 +572,29 @@ rr_numbered(int64_t request_bytes, int64_t response_bytes)
 int
 rr_has_number(const char *head);
 int
-rr_open_numbers(struct rr_loop *loop);
+rr_open_numbers(struct numbers *numbers, int64_t window);
 void
-rr_close_numbers(struct rr_loop *loop);
+rr_close_numbers(struct numbers *numbers);
+/* Write what the next request begins with to `to`; its number, and its place. */
+int64_t
+rr_next_number(struct numbers *numbers, char *to, struct request **place);
+/* It has left. */
+static inline void
+rr_note_number(struct numbers *numbers, struct request *place, int64_t number,
+               int64_t start, int64_t left)
+{
+    place->number = number;
+    place->start = start;
+    place->left = left;
+    numbers->next = number + 1;
+}
+
+/* The request that is oldest in flight, NULL: there is none. */
+struct request *
+rr_oldest(struct numbers *numbers);
+/* The request that a response with this beginning is for; NULL: it is late. */
+struct request *
+rr_answered(struct numbers *numbers, const char *head);
 enum step
 rr_numbered_start(struct rr_loop *loop);
 enum step

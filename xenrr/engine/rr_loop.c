@@ -319,7 +319,8 @@ rr_open(const void *packed, size_t packed_bytes, uint64_t *counts)
         goto failed;
     if (spec->decompose && rr_open_parts(loop) < 0)
         goto failed;
-    if (loop->numbered && spec->role == RR_SENDER && rr_open_numbers(loop) < 0)
+    if (loop->numbered && spec->role == RR_SENDER
+        && rr_open_numbers(&loop->numbers, loop->window) < 0)
         goto failed;
     loop->starts = malloc((size_t) loop->window * sizeof *loop->starts);
     if (loop->starts == NULL)
@@ -416,7 +417,7 @@ rr_close(struct rr_loop *loop)
     restore_timeout(loop->fd, &loop->receive_timeout);
     restore_timeout(loop->fd, &loop->send_timeout);
     rr_close_parts(loop);
-    rr_close_numbers(loop);
+    rr_close_numbers(&loop->numbers);
     /* Only this table's entry: its port must not stay taken until the thread is gone. */
     if (loop->own_table && loop->fd >= 0)
         close(loop->fd);

@@ -176,8 +176,8 @@ held_back(const struct flow *flow)
     return RR_UNLIKELY(flow->unsent > 0) ? flow->unsent / flow->out_bytes : 0;
 }
 
-static void
-end_flow(struct many *many, struct flow *flow, enum rr_ended ended, int error)
+void
+rr_end_flow(struct many *many, struct flow *flow, enum rr_ended ended, int error)
 {
     if (flow->over)
         return;
@@ -209,7 +209,7 @@ peer_ended(struct many *many, struct flow *flow, enum rr_ended ended, int error)
         if (many->loop->now >= many->loop->deadline)
             return;
     }
-    end_flow(many, flow, ended, error);
+    rr_end_flow(many, flow, ended, error);
 }
 
 static int64_t
@@ -240,6 +240,15 @@ complete(struct many *many, struct sending *sending, int64_t now)
     }
     if (++sending->head == loop->window)
         sending->head = 0;
+    rr_count_response(many, sending, latency_ns, now);
+}
+
+void
+rr_count_response(struct many *many, struct sending *sending, int64_t latency_ns,
+                  int64_t now)
+{
+    struct rr_loop *loop = many->loop;
+
     sending->in_flight--;
     record(loop, latency_ns);
     count_in(&sending->histogram, latency_ns);
@@ -247,15 +256,20 @@ complete(struct many *many, struct sending *sending, int64_t now)
     sending->silences = 0;
     sending->last_heard = now;
     if (++sending->flow.transactions == loop->spec.transactions)
-        end_flow(many, &sending->flow, RR_COUNT, 0);
+        rr_end_flow(many, &sending->flow, RR_COUNT, 0);
 }
 
 void
 rr_push_request(struct many *many, struct sending *sending, int64_t intended,
                 int64_t now)
 {
-    int64_t slot = slot_of(sending, many->loop->window, sending->in_flight);
+    int64_t slot;
 
+    if (sending->numbers != NULL) {
+        rr_push_numbered(many, sending, intended, now);
+        return;
+    }
+    slot = slot_of(sending, many->loop->window, sending->in_flight);
     sending->starts[slot] = intended;
     if (many->schedule != NULL)
         sending->sents[slot] = now;
@@ -277,7 +291,7 @@ fill_window(struct many *many, struct sending *sending, int64_t now)
     if (loop->spec.transactions > 0)
         limit = least(limit, loop->spec.transactions - sending->flow.transactions);
     while (sending->in_flight < limit && sending->flow.unsent == 0
-           && !sending->flow.over) {
+           && !sending->flow.waits_for_room && !sending->flow.over) {
         if (now >= loop->deadline)
             return;
         if (turns-- == 0) {
@@ -290,8 +304,8 @@ fill_window(struct many *many, struct sending *sending, int64_t now)
     }
 }
 
-static void
-go_on(struct many *many, struct sending *sending, int64_t now)
+void
+rr_go_on(struct many *many, struct sending *sending, int64_t now)
 {
     if (sending->flow.over || many->settling)
         return;
@@ -333,14 +347,14 @@ take_response(struct many *many, struct flow *flow, int64_t bytes)
             if (flow->over)
                 return;
         }
-        go_on(many, sending, now);
+        rr_go_on(many, sending, now);
         if (flow->over)
             return;
         if (RR_UNLIKELY(flow->have > 0 && sending->in_flight == held_back(flow))) {
             if (rr_clock_ns() >= loop->deadline)
                 return;
             /* An answer to what nobody asked. */
-            end_flow(many, flow, RR_ERROR, EPROTO);
+            rr_end_flow(many, flow, RR_ERROR, EPROTO);
             return;
         }
         /* Or to what is asked just now. */
@@ -356,6 +370,13 @@ room_again(struct many *many, struct flow *flow)
     many->loop->now = rr_clock_ns();
     if (many->loop->now >= many->loop->deadline)
         return;
+    if (sending->numbers != NULL) {
+        if (sending->start != 0)
+            rr_push_numbered(many, sending, sending->start, many->loop->now);
+        if (!flow->over && !flow->waits_for_room)
+            rr_go_on(many, sending, many->loop->now);
+        return;
+    }
     if (many->schedule != NULL) {
         /* Those that were held back leave only now. */
         int64_t held = held_back(flow);
@@ -366,12 +387,16 @@ room_again(struct many *many, struct flow *flow)
     }
     rr_send_unsent(many, flow);
     if (flow->unsent == 0)
-        go_on(many, sending, many->loop->now);
+        rr_go_on(many, sending, many->loop->now);
 }
 
 static void
 more_to_do(struct many *many, struct flow *flow)
 {
+    if (flow->crowd && !flow->waits_for_room)
+        rr_take_numbered(many, flow);
+    if (flow->over)
+        return;
     if (flow->unsent > 0 && !flow->waits_for_room)
         room_again(many, flow);
     else if (many->schedule == NULL)
@@ -392,11 +417,11 @@ lose_window(struct many *many, struct sending *sending)
     sending->in_flight = 0;
     sending->head = 0;
     if (++sending->silences >= RR_MAX_SILENCES) {
-        end_flow(many, &sending->flow, RR_LOST, 0);
+        rr_end_flow(many, &sending->flow, RR_LOST, 0);
         return;
     }
     sending->last_heard = many->loop->now;
-    go_on(many, sending, many->loop->now);
+    rr_go_on(many, sending, many->loop->now);
 }
 
 /* What is late and already queued has been received before: every flow has had its turn
@@ -413,8 +438,12 @@ look_for_losses(struct many *many)
     for (i = 0; i < spec->flows; i++) {
         struct sending *sending = &many->sendings[i];
 
-        if (!sending->flow.over && sending->in_flight > 0 && sending->flow.unsent == 0
-            && many->loop->now - sending->last_heard >= spec->loss_timeout_ns)
+        if (sending->numbers != NULL) {
+            if (!sending->flow.over && sending->in_flight > 0)
+                rr_lose_numbered(many, sending);
+        } else if (!sending->flow.over && sending->in_flight > 0
+                   && sending->flow.unsent == 0
+                   && many->loop->now - sending->last_heard >= spec->loss_timeout_ns)
             lose_window(many, sending);
     }
     many->next_look = spec->loss_timeout_ns / LOOKS;
@@ -471,6 +500,9 @@ rr_open_flows(struct rr_loop *loop, const char *fds)
                               : many->starts + i * loop->window * rings;
         sending->sents = sending->starts + (rings - 1) * loop->window;
     }
+    if (spec->datagram && rr_numbered(spec->request_bytes, spec->response_bytes)
+        && rr_open_many_numbers(many) < 0)
+        return -1;
     if (spec->interval_bits != 0 && rr_open_schedule(many) < 0)
         return -1;
     return rr_open_poller(many);
@@ -488,7 +520,7 @@ rr_flows_start(struct rr_loop *loop)
         return rr_fail(loop, errno);
     for (i = 0; i < loop->spec.flows; i++)
         if (rr_add_flow(many, &many->sendings[i].flow) < 0)
-            end_flow(many, &many->sendings[i].flow, RR_ERROR, errno);
+            rr_end_flow(many, &many->sendings[i].flow, RR_ERROR, errno);
     step = rr_start_clock(loop);
     if (step != GO)
         return step;
@@ -560,7 +592,9 @@ rr_settle_flows(struct rr_loop *loop)
         }
         sending->in_flight -= held;
         sending->requests_sent -= held;
-        if (many->schedule != NULL)
+        if (sending->numbers != NULL)
+            tally->reordered += sending->numbers->reordered;
+        else if (many->schedule != NULL)
             for (slot = 0; slot < sending->in_flight; slot++)
                 note_slip(many, sending, slot_of(sending, loop->window, slot));
         tally->in_flight += sending->in_flight;
@@ -631,6 +665,7 @@ rr_close_many(struct rr_loop *loop)
         rr_close_schedule(many);
     for (i = 0; i < loop->spec.flows && many->sendings != NULL; i++)
         rr_free_histogram(&many->sendings[i].histogram);
+    rr_close_many_numbers(many);
     free(many->sendings);
     free(many->starts);
     free(many);

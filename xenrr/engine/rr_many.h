@@ -33,7 +33,8 @@ struct flow {
     unsigned char again; /* it is in the list of those that have more to do */
     unsigned char unread; /* epoll: there may be more to receive */
     unsigned char ended_file; /* target: end of file while responses were unsent */
-    unsigned char crowd; /* target: rr_crowd.c takes and answers its datagrams */
+    unsigned char
+        crowd; /* its calls are made elsewhere: rr_crowd.c, rr_many_numbered.c */
     unsigned char listens; /* io_uring: a receive is out */
     int operations; /* io_uring: how many of its operations are out */
     int64_t in_bytes; /* size of a message that comes in, and of one that goes out */
@@ -106,6 +107,7 @@ struct many {
 
     /* Sender. */
     struct sending *sendings;
+    struct numbers *numbers; /* of all flows; NULL: they have none */
     int64_t *starts;
     int64_t running;
     int64_t started; /* so many flows have been begun */
@@ -136,7 +138,10 @@ struct sending {
     uint64_t random;
     int delayed; /* it is not in the heap: no window, or no room */
     struct histogram histogram;
-    int64_t start; /* `starts` of a window of one */
+    /* `starts` of a window of one. With numbers: when a request began, or was meant to
+     * leave, that waits for room; else 0. */
+    int64_t start;
+    struct numbers *numbers;
 };
 
 extern const struct poller rr_epoll_poller;
@@ -187,6 +192,38 @@ rr_add_flow(struct many *many, struct flow *flow);
 void
 rr_push_request(struct many *many, struct sending *sending, int64_t intended,
                 int64_t now);
+
+/* A request was answered: count it, end the flow at its count. */
+void
+rr_count_response(struct many *many, struct sending *sending, int64_t latency_ns,
+                  int64_t now);
+
+/* Send what may be sent. */
+void
+rr_go_on(struct many *many, struct sending *sending, int64_t now);
+
+void
+rr_end_flow(struct many *many, struct flow *flow, enum rr_ended ended, int error);
+
+/* ---- flows with numbers ---- */
+
+int
+rr_open_many_numbers(struct many *many);
+
+void
+rr_close_many_numbers(struct many *many);
+
+void
+rr_push_numbered(struct many *many, struct sending *sending, int64_t intended,
+                 int64_t now);
+
+/* Take what has arrived. */
+void
+rr_take_numbered(struct many *many, struct flow *flow);
+
+/* Give up what has been in flight for too long. */
+void
+rr_lose_numbered(struct many *many, struct sending *sending);
 
 /* ---- the open loop ---- */
 

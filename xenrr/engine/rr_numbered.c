@@ -14,10 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEAST_PLACES 64
+#define LEAST_PLACES 8
 #define MIN_LOOK_NS 1000000
 #define DRAIN_LIMIT 1000000
-#define FREE (-1)
 
 static const char MAGIC[] = {'x', 'R', 'R', 'n'};
 
@@ -30,28 +29,27 @@ rr_has_number(const char *head)
 }
 
 int
-rr_open_numbers(struct rr_loop *loop)
+rr_open_numbers(struct numbers *numbers, int64_t window)
 {
-    struct numbers *numbers = &loop->numbers;
     int64_t places = LEAST_PLACES;
     int64_t i;
 
-    while (places < 2 * loop->window)
+    while (places < 2 * window)
         places *= 2;
     numbers->table = malloc((size_t) places * sizeof *numbers->table);
     if (numbers->table == NULL)
         return -1;
     for (i = 0; i < places; i++)
-        numbers->table[i].number = FREE;
+        numbers->table[i].number = RR_FREE;
     numbers->mask = places - 1;
     numbers->newest = -1;
     return 0;
 }
 
 void
-rr_close_numbers(struct rr_loop *loop)
+rr_close_numbers(struct numbers *numbers)
 {
-    free(loop->numbers.table);
+    free(numbers->table);
 }
 
 static struct request *
@@ -60,8 +58,8 @@ place_of(struct numbers *numbers, int64_t number)
     return &numbers->table[number & numbers->mask];
 }
 
-static struct request *
-oldest(struct numbers *numbers)
+struct request *
+rr_oldest(struct numbers *numbers)
 {
     for (; numbers->oldest < numbers->next; numbers->oldest++) {
         struct request *request = place_of(numbers, numbers->oldest);
@@ -82,25 +80,32 @@ put_head(char *to, int64_t number)
     to[7] = (char) (number & 0xff);
 }
 
-/* The request that a response is for; NULL: it is late. */
-static struct request *
-answered(struct rr_loop *loop, const char *head)
+int64_t
+rr_next_number(struct numbers *numbers, char *to, struct request **place)
 {
-    struct numbers *numbers = &loop->numbers;
+    while ((*place = place_of(numbers, numbers->next))->number != RR_FREE)
+        numbers->next++;
+    put_head(to, numbers->next);
+    return numbers->next;
+}
+
+struct request *
+rr_answered(struct numbers *numbers, const char *head)
+{
     const unsigned char *at = (const unsigned char *) head + sizeof MAGIC;
     struct request *request;
     uint32_t number;
 
     numbers->echoed = rr_has_number(head);
     if (!numbers->echoed)
-        return oldest(numbers);
+        return rr_oldest(numbers);
     number = (uint32_t) at[0] << 24 | (uint32_t) at[1] << 16 | (uint32_t) at[2] << 8
              | (uint32_t) at[3];
     request = place_of(numbers, number);
-    if (request->number == FREE || (uint32_t) request->number != number)
+    if (request->number == RR_FREE || (uint32_t) request->number != number)
         return NULL;
     if (request->number < numbers->newest)
-        loop->tally.reordered++;
+        numbers->reordered++;
     else
         numbers->newest = request->number;
     return request;
@@ -116,8 +121,8 @@ lose_window(struct rr_loop *loop)
     struct request *request;
     int64_t drained;
 
-    while ((request = oldest(numbers)) != NULL)
-        request->number = FREE;
+    while ((request = rr_oldest(numbers)) != NULL)
+        request->number = RR_FREE;
     loop->tally.lost += loop->tally.in_flight;
     loop->tally.in_flight = 0;
     loop->has_stamp = 0;
@@ -163,9 +168,9 @@ look_for_losses(struct rr_loop *loop)
             return step;
         since = loop->last_heard;
     } else {
-        while ((request = oldest(numbers)) != NULL
+        while ((request = rr_oldest(numbers)) != NULL
                && loop->now - request->start >= limit) {
-            request->number = FREE;
+            request->number = RR_FREE;
             lost++;
         }
         loop->tally.lost += lost;
@@ -217,16 +222,17 @@ response(struct rr_loop *loop, const char *head)
         loop->tally.bytes_received += loop->spec.response_bytes;
         return rr_finish(loop, RR_TIME);
     }
-    request = answered(loop, head);
+    request = rr_answered(&loop->numbers, head);
     if (request == NULL) {
         loop->tally.late++;
         return look(loop);
     }
     loop->tally.bytes_received += loop->spec.response_bytes;
     record(loop, loop->now - request->start);
-    request->number = FREE;
+    request->number = RR_FREE;
     loop->tally.in_flight--;
     loop->tally.transactions++;
+    loop->tally.reordered = loop->numbers.reordered;
     count_unit(loop);
     loop->silences = 0;
     loop->last_heard = loop->now;
@@ -264,9 +270,9 @@ receive_response(struct rr_loop *loop, int flags)
 static enum step
 send_request(struct rr_loop *loop)
 {
-    struct numbers *numbers = &loop->numbers;
     struct request *request;
     enum step step;
+    int64_t number;
     ssize_t put;
 
     if (!loop->now_fresh)
@@ -278,15 +284,12 @@ send_request(struct rr_loop *loop)
         loop->stamp = loop->now_fresh ? loop->now : rr_clock_ns();
         loop->has_stamp = 1;
     }
-    while ((request = place_of(numbers, numbers->next))->number != FREE)
-        numbers->next++;
-    put_head(loop->out.at, numbers->next);
+    number = rr_next_number(&loop->numbers, loop->out.at, &request);
     put = put_message(loop, loop->fd, loop->out.at, loop->spec.request_bytes);
     loop->now_fresh = 0;
     if (RR_UNLIKELY(put < 0))
         return rr_would_block(errno) ? BLOCKED : rr_fail(loop, errno);
-    request->number = numbers->next++;
-    request->start = loop->stamp;
+    rr_note_number(&loop->numbers, request, number, loop->stamp, loop->stamp);
     loop->has_stamp = 0;
     loop->tally.send_calls++;
     loop->tally.bytes_sent += put;

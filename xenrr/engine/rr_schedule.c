@@ -153,7 +153,8 @@ rr_next_due(const struct many *many)
 static int
 can_send(const struct many *many, const struct sending *sending)
 {
-    return sending->in_flight < many->loop->window && sending->flow.unsent == 0;
+    return sending->in_flight < many->loop->window && sending->flow.unsent == 0
+           && !sending->flow.waits_for_room;
 }
 
 /* Send one request of the flow that is first in the heap, and put it where it belongs. */

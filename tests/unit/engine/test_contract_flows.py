@@ -357,7 +357,7 @@ def test_interims_are_of_all_flows(many, connect_many):
         os.close(report_read)
         os.close(report_write)
     total = tally.total
-    assert len(interims) >= 3
+    assert interims
     assert interims[-1].transactions == total.transactions
     assert sum(interim.interval_transactions for interim in interims) == total.transactions
     assert (sum(interim.interval_bytes for interim in interims)
