@@ -9,9 +9,9 @@ Times are in ns on the coordinator's monotonic clock, counted from the round's G
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from xenrr.errors import ResultFormatError
 from xenrr.results.record import SECOND_NS, Run
@@ -23,6 +23,8 @@ __all__ = ["HEADER", "ROUND", "SENDER_RUN", "CampaignContents", "CampaignHeader"
 
 HEADER, SENDER_RUN, ROUND = "campaign", "campaign-run", "campaign-round"
 SCHEMA = 1
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,8 @@ class CampaignHeader:
 
     def to_plain(self) -> dict[str, object]:
         """JSON-ready values; ``from_plain`` takes them back."""
-        plain = asdict(self)
-        plain["machines"] = [asdict(machine) for machine in self.machines]
-        plain["rounds"] = list(self.rounds)
-        return plain
+        return {**_fields_of(self), "machines": list(map(asdict, self.machines)),
+                "rounds": list(self.rounds)}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> CampaignHeader:
@@ -93,14 +93,8 @@ class CampaignHeader:
         Raises:
             ResultFormatError: It is damaged, or of a schema this xenrr does not know.
         """
-        values = _checked(cls, plain)
-        try:
-            values["machines"] = tuple(MachineFacts(**machine)
-                                       for machine in values["machines"])
-            values["rounds"] = tuple(map(str, values["rounds"]))
-            return cls(**values)
-        except (KeyError, TypeError, ValueError) as exc:
-            raise ResultFormatError(f"the record of the campaign is damaged: {exc}") from exc
+        return _built(cls, plain, "the campaign", rounds=_texts,
+                      machines=lambda each: tuple(MachineFacts(**one) for one in each))
 
     def same_plan(self, other: CampaignHeader) -> bool:
         """Whether another campaign asks for the same measurements."""
@@ -137,9 +131,7 @@ class SenderRun:
 
     def to_plain(self) -> dict[str, object]:
         """JSON-ready values; ``from_plain`` takes them back."""
-        plain = {item.name: getattr(self, item.name) for item in fields(self)}
-        plain["run"] = self.run.to_plain()
-        return plain
+        return {**_fields_of(self), "run": self.run.to_plain()}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> SenderRun:
@@ -148,12 +140,7 @@ class SenderRun:
         Raises:
             ResultFormatError: It is damaged, or of a schema this xenrr does not know.
         """
-        values = _checked(cls, plain)
-        try:
-            values["run"] = Run.from_plain(values["run"])
-            return cls(**values)
-        except (KeyError, TypeError, ValueError) as exc:
-            raise ResultFormatError(f"the record of a sender is damaged: {exc}") from exc
+        return _built(cls, plain, "a sender", run=Run.from_plain)
 
 
 @dataclass(frozen=True)
@@ -199,10 +186,8 @@ class RoundRecord:
 
     def to_plain(self) -> dict[str, object]:
         """JSON-ready values; ``from_plain`` takes them back."""
-        plain = {item.name: getattr(self, item.name) for item in fields(self)}
-        plain["senders"] = list(self.senders)
-        plain["failures"] = dict(self.failures)
-        return plain
+        return {**_fields_of(self), "senders": list(self.senders),
+                "failures": dict(self.failures)}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> RoundRecord:
@@ -211,13 +196,7 @@ class RoundRecord:
         Raises:
             ResultFormatError: It is damaged, or of a schema this xenrr does not know.
         """
-        values = _checked(cls, plain)
-        try:
-            values["senders"] = tuple(map(str, values["senders"]))
-            values["failures"] = dict(values["failures"])
-            return cls(**values)
-        except (KeyError, TypeError, ValueError) as exc:
-            raise ResultFormatError(f"the record of a round is damaged: {exc}") from exc
+        return _built(cls, plain, "a round", senders=_texts, failures=dict)
 
 
 @dataclass(frozen=True)
@@ -349,9 +328,28 @@ def _share(begin_ns: int, finish_ns: int, start_ns: int, end_ns: int) -> float:
     return max(inside_ns, 0) / (finish_ns - begin_ns)
 
 
-def _checked(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
+def _texts(values: Iterable[object]) -> tuple[str, ...]:
+    return tuple(map(str, values))
+
+
+def _fields_of(record: Any) -> dict[str, object]:
+    return {item.name: getattr(record, item.name) for item in fields(record)}
+
+
+def _built(kind: Callable[..., Record], plain: Mapping[str, Any], what: str,
+           **makers: Callable[[Any], object]) -> Record:
+    """A record of its plain values, some of which are made into what they were.
+
+    Raises:
+        ResultFormatError: It is damaged, or of a schema this xenrr does not know.
+    """
     if plain.get("schema") != SCHEMA:
         raise ResultFormatError(f"this xenrr reads campaigns of schema {SCHEMA}, "
                                 f"not {plain.get('schema')!r}")
-    known = {item.name for item in fields(kind)}
-    return {str(name): value for name, value in plain.items() if name in known}
+    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    values = {str(name): value for name, value in plain.items() if name in known}
+    try:
+        values.update({name: make(values[name]) for name, make in makers.items()})
+        return kind(**values)
+    except (KeyError, TypeError, ValueError) as exc:
+        raise ResultFormatError(f"the record of {what} is damaged: {exc}") from exc
