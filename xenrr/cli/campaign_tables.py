@@ -124,15 +124,16 @@ def _fairness(screen: Screen, table: CampaignTable) -> None:
 
 
 def _isolation(screen: Screen, table: CampaignTable) -> None:
-    rows = [["lost against alone", *(column.name for column in table.columns)]]
-    for machine in table.machines:
-        losses = [next((entry.loss for entry in column.entries
-                        if entry.machine == machine.name), math.nan)
-                  for column in table.columns]
-        if not all(map(math.isnan, losses)):
-            rows.append([machine.name, *("-" if math.isnan(loss) else f"{loss:.0%}"
-                                         for loss in losses)])
-    if len(rows) > 1:
+    columns = [column for column in table.columns
+               if not all(math.isnan(entry.loss) for entry in column.entries)]
+    for group in _fitting(screen, columns, 18, 8) if columns else ():
+        losses = [{entry.machine: entry.loss for entry in column.entries} for column in group]
+        rows = [["lost against alone", *(column.name for column in group)]]
+        for machine in table.machines:
+            found = [each.get(machine.name, math.nan) for each in losses]
+            if not all(map(math.isnan, found)):
+                rows.append([machine.name, *("-" if math.isnan(loss) else f"{loss:.0%}"
+                                             for loss in found)])
         _grid(screen, rows)
         screen.result()
 

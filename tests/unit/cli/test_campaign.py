@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -14,7 +15,13 @@ import uuid
 import pytest
 from campaigns import all_gone
 from peers import clean_environment, read_all
+from rich.console import Console
 
+from xenrr.campaign.plan import plan_campaign
+from xenrr.campaign.spec import make_campaign
+from xenrr.cli.campaign_view import View
+from xenrr.cli.screen import Screen
+from xenrr.lab.document import parse_document
 from xenrr.results.campaign import read_campaign
 
 TEXT = """\
@@ -112,6 +119,31 @@ def test_a_terminal_gets_one_table_that_is_drawn_over(command):
         assert re.search(rf"{name} +\d\.\d s +[\d ]+", raw), raw
     assert "all|2: " in raw  # a line for each round stays above the table
     assert "\x1b[" in raw
+
+
+def test_more_senders_than_lines(monkeypatch):
+    """What is wrong is shown first, and the last row is of all of them."""
+    spec = make_campaign(parse_document(
+        '[target]\nmachine = "t"\n[[machine]]\nname = "t"\n[[machine]]\nname = "s"\n'
+        "count = 30\n", "c.toml"))
+    view = View(Screen(), spec, plan_campaign(spec))
+    senders = [f"s{number}" for number in range(1, 31)]
+    view.tell({"event": "round", "round": 1, "of": 1, "key": "all|1", "experiment": "all",
+               "cell": "", "repeat": 1, "attempt": 1, "senders": senders})
+    view.tell({"event": "ready", "machine": "s1"})
+    console = Console(width=60, record=True, file=io.StringIO())
+    console.print(view._table(12))
+    shown = console.export_text().splitlines()
+    assert len(shown) <= 11
+    assert "1 of 30 ready" in shown[-1]
+    for sender in senders[:-1]:
+        view.tell({"event": "interim", "machine": sender, "end_s": 1.0, "rate_tps": 100.0,
+                   "p99_ns": 0})
+    view.tell({"event": "failed", "machine": "s30", "text": "its agent ended"})
+    console.print(view._table(12))
+    shown = console.export_text().splitlines()
+    assert "s30" in shown[2] and "its agent ended" in shown[2]
+    assert re.search(r"^all +23 not shown +2 900", shown[-1])
 
 
 def test_events_as_json(command):
