@@ -258,3 +258,18 @@ def test_a_sender_that_a_quota_stops_says_so(xenrr_server):
     run = Run.from_plain(json.loads(shown))
     assert run.throttling["throttled"] > 0
     assert "throttled" in [doubt.code for doubt in doubts_of(run)]
+
+
+def test_so_does_one_in_a_lab(labs, tmp_path):
+    """There /sys is the namespace's own, and shows no control groups."""
+    file = tmp_path / "lab.toml"
+    file.write_text("[[host]]\nname = 'a'\n[[host]]\nname = 'b'\n"
+                    "cpu = { quota = 0.1, period = '20ms' }\n")
+    if labs.up(str(file))["notes"]:  # no cgroup to write to
+        return
+    server = serving(labs, "a")
+    try:
+        run = Run.from_plain(measured(labs, "b", "a", "TCP_RR", 0.5))
+    finally:
+        end(server)
+    assert "throttled" in [doubt.code for doubt in doubts_of(run)]

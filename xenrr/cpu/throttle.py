@@ -19,6 +19,7 @@ __all__ = ["Throttling", "read_throttling"]
 READ_BYTES = 16384
 # Nobody nests groups deeper; a path from /proc is not taken at its word.
 MOST_LEVELS = 32
+MOUNTS = "sys/fs/cgroup"
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,14 @@ def read_throttling(root: str | os.PathLike[str] = "/") -> Throttling | None:
 
 def _places(root: str) -> list[tuple[str, str]]:
     """Where the hierarchy with the CPU controller may be mounted, and our group in it."""
+    # "ip netns exec" mounts a /sys of its own, without control groups in it. Whoever started
+    # us from outside still has them.
+    above = os.path.join(root, "proc", str(os.getppid()), "root", MOUNTS)
+    return [*_places_in(os.path.join(root, MOUNTS), root), *_places_in(above, root)]
+
+
+def _places_in(mounts: str, root: str) -> list[tuple[str, str]]:
     places = []
-    mounts = os.path.join(root, "sys/fs/cgroup")
     for line in _read(os.path.join(root, "proc/self/cgroup")).splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from xenrr.cpu.throttle import Throttling, read_throttling
+from xenrr.cpu.throttle import MOUNTS, Throttling, read_throttling
 
 V2 = "usage_usec 5\nnr_periods 40\nnr_throttled 3\nthrottled_usec 2500\n"
 V1 = "nr_periods 40\nnr_throttled 3\nthrottled_time 2500999\n"
@@ -12,12 +13,12 @@ FREE = "usage_usec 5\nuser_usec 3\nsystem_usec 2\n"
 FOUND = Throttling(40, 3, 2500)
 
 
-def tree(root: Path, groups: str, **stats: str) -> Path:
+def tree(root: Path, groups: str, mounts: str = MOUNTS, **stats: str) -> Path:
     """``/proc/self/cgroup`` and ``cpu.stat`` files; in a name ``__`` stands for a slash."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/cgroup").write_text(groups)
     for name, text in stats.items():
-        folder = root / "sys/fs/cgroup" / name.replace("__", "/")
+        folder = root / mounts / name.replace("__", "/")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "cpu.stat").write_text(text)
     return root
@@ -36,6 +37,12 @@ def tree(root: Path, groups: str, **stats: str) -> Path:
 ])
 def test_where_it_is_counted(tmp_path, groups, stats):
     assert read_throttling(tree(tmp_path, groups, **stats)) == FOUND
+
+
+def test_a_namespace_whose_sys_has_no_control_groups(tmp_path):
+    above = f"proc/{os.getppid()}/root/{MOUNTS}"
+    root = tree(tmp_path, "1:cpu:/xrr-a/own\n", above, **{"cpu__xrr-a": V1})
+    assert read_throttling(root) == FOUND
 
 
 def test_groups_above_count_as_well(tmp_path):
