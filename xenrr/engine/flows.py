@@ -11,9 +11,10 @@ The rules of ``base`` hold here too. Two data phases:
   between two transactions when there are more of them than processors.
 
 How it waits for many connections is its **poller**: ``io_uring`` (multishot receive into
-buffers that all flows share), ``epoll``, ``poll``; which one ran is in the tally. What a
-message says is looked at nowhere, so all flows receive into the same memory and send from
-the same: a thousand of them cost a target no more than their sockets.
+buffers that all flows share), ``epoll``, ``poll``; which one ran is in the tally. But for
+the numbers of datagrams (``base``) what a message says is looked at nowhere, so all flows
+receive into the same memory and send from the same: a thousand of them cost a target no more
+than their sockets.
 
 **The open loop** (``Schedule``): requests leave when their time has come, whether or not
 earlier ones were answered. A round trip counts from the time at which its request was
