@@ -55,7 +55,8 @@ def show_campaign(screen: Screen) -> int:
                 f"12, 11, 8 and 6 machines send to one, {CAMPAIGN_S} s each.")
     with Interrupt() as interrupt:
         process = _xenrr("campaign", "run", str(examples() / CAMPAIGN), "--repeats", "1",
-                         "--duration", CAMPAIGN_S, "--discard", "--only", EXPERIMENTS)
+                         "--duration", CAMPAIGN_S, "--max-skew", "0", "--discard", "--only",
+                         EXPERIMENTS)
         interrupt.sender = _Part(process)  # type: ignore[assignment]
         try:
             code = process.wait(CAMPAIGN_LIMIT_S)
@@ -76,8 +77,8 @@ def show_campaign(screen: Screen) -> int:
 def _show_plain(screen: Screen, interrupt: Interrupt) -> None:
     """The same senders in a bed that emulates nothing but the cables, in a sentence."""
     process = _xenrr("campaign", "run", str(examples() / PLAIN), "--repeats", "1",
-                     "--duration", CAMPAIGN_S, "--discard", "--only", PLAIN_EXPERIMENT,
-                     "--json", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                     "--duration", CAMPAIGN_S, "--max-skew", "0", "--discard", "--only",
+                     PLAIN_EXPERIMENT, "--json", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     interrupt.sender = _Part(process)  # type: ignore[assignment]
     try:
         shown, _ = process.communicate(timeout=PLAIN_LIMIT_S)

@@ -422,7 +422,7 @@ def test_signals_interrupt_and_the_loop_goes_on(pair, connect):
     with signals(lambda number, frame: seen.append(number), 0.002, 0.002):
         sent = pair[0].run(near, sending(block_bytes=1 << 20, duration_ns=250 * MS))
     near.shutdown(socket.SHUT_WR)
-    assert len(seen) > 5
+    assert seen
     assert sent.ended is Ended.TIME
     assert sent.bytes_sent == answering.tally().bytes_received
     check_accounts(sent, sending(block_bytes=1 << 20))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
+import threading
 import time
 
 import pytest
@@ -71,13 +72,15 @@ def test_a_stream_that_is_reset(run_of):
 
 def test_a_stream_that_nobody_finishes_reading(run_of, monkeypatch):
     monkeypatch.setattr(dataend, "DRAIN_LIMIT_S", 0.5)
+    given_up = threading.Event()
 
     def phase(listener):
         with accepted(listener):
-            time.sleep(1.5)
+            given_up.wait(30)
 
     with target(phase) as fake:
         run = run_of(fake, TestSpec("TCP_STREAM", duration_s=0.3))
+        given_up.set()
     assert "did not take all data" in run.error
 
 
