@@ -78,7 +78,8 @@ def _show_plain(screen: Screen, interrupt: Interrupt) -> None:
     """The same senders in a bed that emulates nothing but the cables, in a sentence."""
     process = _xenrr("campaign", "run", str(examples() / PLAIN), "--repeats", "1",
                      "--duration", CAMPAIGN_S, "--max-skew", "0", "--discard", "--only",
-                     PLAIN_EXPERIMENT, "--json", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                     PLAIN_EXPERIMENT, "--json", stdout=subprocess.PIPE,
+                     stderr=subprocess.DEVNULL)
     interrupt.sender = _Part(process)  # type: ignore[assignment]
     try:
         shown, _ = process.communicate(timeout=PLAIN_LIMIT_S)
