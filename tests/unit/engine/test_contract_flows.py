@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import socket
+import termios
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -233,6 +235,14 @@ def test_a_closed_udp_port_ends_a_flow(many, connect_many):
     check_flows(tally, spec)
 
 
+def wait_until_taken(socks):
+    """Wait until somebody has received all that came, so that it stays a part."""
+    give_up_s = time.monotonic() + LIMIT_S
+    while any(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)) != bytes(4) for sock in socks):
+        assert time.monotonic() < give_up_s
+        time.sleep(0.001)
+
+
 def test_messages_in_parts(many, connect_many):
     nears, fars = connect_many(2)
     spec = flows_spec(many[1], request_bytes=10, response_bytes=10, transactions=2)
@@ -241,7 +251,7 @@ def test_messages_in_parts(many, connect_many):
         for far in fars:
             assert len(far.recv(10, socket.MSG_WAITALL)) == 10
             far.send(b"r" * (3 + turn))
-        time.sleep(0.02)
+        wait_until_taken(nears)
         for far in fars:
             far.send(b"r" * (7 - turn))
     tally = run.tally()
