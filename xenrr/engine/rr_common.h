@@ -229,6 +229,7 @@ struct rr_loop {
 
     struct decompose *decompose; /* NULL: round trips are not split */
     struct many *many; /* many flows; rr_many.h */
+    struct burst *burst; /* UDP: calls for many datagrams */
 
     int beside_count;
     struct beside beside[MAX_BESIDE];
@@ -559,6 +560,45 @@ rr_drop_stamps(struct rr_loop *loop);
 /* Split the round trip that has ended at `now`; -1: there are no stamps here. */
 int
 rr_decompose(struct rr_loop *loop);
+
+/* ---- UDP with several requests in flight; rr_burst.c. NULL in loop->burst: none ---- */
+
+/* -1: no memory. */
+int
+rr_open_burst(struct rr_loop *loop);
+
+void
+rr_close_burst(struct rr_loop *loop);
+
+/* Sender: datagrams have been received that are not dealt with. */
+int
+rr_burst_left(const struct rr_loop *loop);
+
+/* Sender: receive what is there, and deal with it. */
+enum step
+rr_burst_receive(struct rr_loop *loop);
+
+/* Sender: send so many requests, or some of them. */
+enum step
+rr_burst_send(struct rr_loop *loop, int64_t count);
+
+/* Target: a response has to be sent by itself; it counts as begun. */
+int
+rr_burst_owes(struct rr_loop *loop);
+
+/* Target: several requests come at once. */
+int
+rr_many_come(struct rr_loop *loop);
+
+enum step
+rr_burst_answer(struct rr_loop *loop);
+
+/* A receive of a sender, or of a target, has come back. */
+enum step
+rr_response_received(struct rr_loop *loop, ssize_t got, int error);
+
+enum step
+rr_request_received(struct rr_loop *loop, ssize_t got, int error);
 
 /* ---- the kinds ---- */
 

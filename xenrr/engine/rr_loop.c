@@ -322,6 +322,8 @@ rr_open(const void *packed, size_t packed_bytes, uint64_t *counts)
     if (loop->numbered && spec->role == RR_SENDER
         && rr_open_numbers(&loop->numbers, loop->window) < 0)
         goto failed;
+    if (spec->kind == RR_ROUND_TRIPS && rr_open_burst(loop) < 0)
+        goto failed;
     loop->starts = malloc((size_t) loop->window * sizeof *loop->starts);
     if (loop->starts == NULL)
         goto failed;
@@ -426,6 +428,7 @@ rr_close(struct rr_loop *loop)
     free(loop->starts);
     free(loop->snapshot);
     free(loop->options);
+    rr_close_burst(loop);
     rr_free_blocks(loop);
     free(loop);
     errno = error;

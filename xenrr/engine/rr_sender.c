@@ -102,8 +102,8 @@ heard_nothing(struct rr_loop *loop)
     return tick_if_due(loop);
 }
 
-static enum step
-response_received(struct rr_loop *loop, ssize_t got, int error)
+enum step
+rr_response_received(struct rr_loop *loop, ssize_t got, int error)
 {
     if (got < 0)
         return waited(loop, error) ? heard_nothing(loop) : rr_fail(loop, error);
@@ -138,7 +138,7 @@ receive_response(struct rr_loop *loop, int flags)
         got = recv(loop->fd, loop->in.at, (size_t) want, flags);
     if (got > 0)
         advance(&loop->in);
-    return response_received(loop, got, errno);
+    return rr_response_received(loop, got, errno);
 }
 
 static enum step
@@ -263,7 +263,7 @@ sprint(struct rr_loop *loop, int64_t budget, int spin, int plain)
         loop->now_fresh = 0;
     }
     if (got != response_bytes)
-        return response_received(loop, got, error);
+        return rr_response_received(loop, got, error);
     if (now >= due) {
         tally->recv_calls++;
         tally->bytes_received += got;
@@ -319,8 +319,15 @@ rr_sender_step(struct rr_loop *loop)
 
     if (must_pause(loop))
         return rr_pause(loop);
+    if (rr_burst_left(loop))
+        return rr_burst_receive(loop);
     if (loop->send_left > 0 || (loop->tally.in_flight < loop->window && allowed > 0)) {
-        step = send_request(loop);
+        int64_t missing = least(loop->window - loop->tally.in_flight, allowed);
+
+        if (loop->burst != NULL && loop->send_left == 0 && missing > 1)
+            step = rr_burst_send(loop, missing);
+        else
+            step = send_request(loop);
         if (step == BLOCKED && loop->decompose != NULL)
             rr_drop_stamps(loop);
         if (step == BLOCKED)
@@ -329,7 +336,8 @@ rr_sender_step(struct rr_loop *loop)
         return step == READABLE ? receive_response(loop, MSG_DONTWAIT) : step;
     }
     if (loop->small && loop->have == 0 && allowed > 0 && loop->spec.pace_burst == 0) {
-        step = choose_sprint(loop, allowed);
+        step =
+            loop->burst != NULL ? rr_burst_receive(loop) : choose_sprint(loop, allowed);
         return step == BLOCKED ? GO : step;
     }
     return receive_response(loop, 0);

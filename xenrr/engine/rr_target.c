@@ -25,8 +25,8 @@ target_quiet(struct rr_loop *loop)
     return GO;
 }
 
-static enum step
-request_received(struct rr_loop *loop, ssize_t got, int error)
+enum step
+rr_request_received(struct rr_loop *loop, ssize_t got, int error)
 {
     if (got < 0)
         return waited(loop, error) ? target_quiet(loop) : rr_fail(loop, error);
@@ -71,7 +71,7 @@ sift_request(struct rr_loop *loop)
     if (step == READABLE) {
         if (loop->numbered && got == loop->spec.request_bytes)
             rr_note_head(loop, loop->in.at);
-        return request_received(loop, got, error);
+        return rr_request_received(loop, got, error);
     }
     if (step == GO)
         loop->poll_countdown--;
@@ -92,7 +92,7 @@ receive_request(struct rr_loop *loop)
             rr_note_head(loop, loop->in.at);
         advance(&loop->in);
     }
-    return request_received(loop, got, errno);
+    return rr_request_received(loop, got, errno);
 }
 
 static enum step
@@ -155,7 +155,7 @@ sprint(struct rr_loop *loop, int spin, int plain)
     tally->bytes_sent += done * response_bytes;
     loop->poll_countdown -= done;
     if (got != request_bytes)
-        return request_received(loop, got, error);
+        return rr_request_received(loop, got, error);
     if (put != response_bytes) {
         enum step step;
 
@@ -201,6 +201,8 @@ choose_sprint(struct rr_loop *loop)
 enum step
 rr_target_step(struct rr_loop *loop)
 {
+    if (loop->send_left == 0 && rr_burst_owes(loop))
+        loop->send_left = loop->spec.response_bytes;
     if (loop->send_left > 0) {
         enum step step;
         ssize_t put;
@@ -216,7 +218,7 @@ rr_target_step(struct rr_loop *loop)
         return sift_request(loop);
     if (loop->small && loop->have == 0 && loop->started && loop->spec.pace_burst == 0
         && !loop->numbered)
-        return choose_sprint(loop);
+        return rr_many_come(loop) ? rr_burst_answer(loop) : choose_sprint(loop);
     return receive_request(loop);
 }
 

@@ -33,8 +33,9 @@ __all__ = ["SharedLibrary", "build_shared", "cache_directory", "find_compiler", 
            "object_path"]
 
 SOURCES = ("rr_platform.h", "rr_loop.h", "rr_common.h", "rr_many.h", "rr_pool.h",
-           "rr_blocks.c", "rr_common.c", "rr_decompose.c", "rr_sender.c", "rr_numbered.c",
-           "rr_target.c", "rr_connect.c", "rr_stream.c", "rr_many.c", "rr_many_numbered.c",
+           "rr_blocks.c", "rr_burst.c", "rr_common.c", "rr_decompose.c", "rr_sender.c",
+           "rr_numbered.c", "rr_target.c", "rr_connect.c", "rr_stream.c", "rr_many.c",
+           "rr_many_numbered.c",
            "rr_schedule.c", "rr_pool.c", "rr_crowd.c", "rr_epoll.c", "rr_uring.c",
            "rr_thread.c", "rr_loop.c")
 COMPILERS = ("cc", "gcc", "clang")
