@@ -5,8 +5,11 @@ coordinator too, is bound to one processor, so whatever the campaign does while 
 (the agent, interim results every 0.25 s, the messages to the coordinator, which writes them
 out) is taken from the loop itself. The bare client is ``xenrr.client`` without interim
 results. Both go to one and the same target and take turns; A/A pairs of the client say what a
-ratio here can tell. The campaign is within the noise when its interval holds 1, or when it is
-no further from 1 than they are.
+ratio here can tell. The campaign is within the noise when its interval reaches 1, or when it is
+no further below 1 than they are apart.
+
+Every program has a session of its own, as an agent has: where the kernel shares a processor
+among sessions (sched_autogroup), a client in ours would have another share of a busy one.
 """
 
 from __future__ import annotations
@@ -57,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
         file.write_text(DECLARATION.format(seconds=args.seconds, engine=args.engine, port=port))
         server = subprocess.Popen(
             [sys.executable, "-m", "xenrr.server", "-D", "-4", "-L", "127.0.0.1", "-p",
-             str(port), "--engine", args.engine], stdout=subprocess.PIPE)
+             str(port), "--engine", args.engine], stdout=subprocess.PIPE,
+            start_new_session=True)
         try:
             assert server.stdout is not None
             server.stdout.readline()
@@ -79,14 +83,14 @@ def main(argv: list[str] | None = None) -> int:
     ratio = rounds.ratio("campaign", "client")
     print(json.dumps({"id": "campaign", "what": "TCP_RR in a campaign / bare client, one core",
                       "engine": args.engine, "seconds": args.seconds, **ratio.to_plain(),
-                      "within_noise": ratio.low <= 1 <= ratio.high
-                      or abs(ratio.median - 1) <= ratio.noise}))
+                      "within_noise": ratio.high >= 1 or 1 - ratio.median <= ratio.noise}))
     return 0
 
 
 def _said(*words: str) -> list[dict]:  # type: ignore[type-arg]
     done = subprocess.run([sys.executable, "-m", *words], stdout=subprocess.PIPE, check=True,
-                          stderr=subprocess.DEVNULL, timeout=LIMIT_S)
+                          stderr=subprocess.DEVNULL, timeout=LIMIT_S,
+                          start_new_session=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
