@@ -33,7 +33,7 @@ __all__ = ["instructions", "memory", "overhead", "parse_callgrind", "parse_paren
 
 # Transactions of the two runs whose difference counts: what comes before the first and
 # after the last one is in both, and hides in neither.
-SHORT, LONG = 5_000, 35_000
+SHORT, LONG = 5_000, 65_000
 
 
 def start_up(bed: Bed, name: str, work: Work) -> Measure:
