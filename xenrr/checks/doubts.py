@@ -155,12 +155,16 @@ def check_slip(run: Run) -> Iterator[Doubt]:
 
 
 def check_flows(run: Run) -> Iterator[Doubt]:
-    """Some of many flows were not there to the end."""
+    """Some of many flows were not there to the end, or nobody served them."""
     early = run.flows_ended_early()
     if early:
         never = sum(not flow.requests_sent for flow in early)
         yield Doubt("flows", f"{len(early)} of {len(run.flows)} flows ended before the others"
                     + (f", {never} of them without having begun" if never else ""))
+    silent = [flow for flow in run.flows if flow.ended == run.ended
+              and flow.requests_sent and not flow.transactions]
+    if silent:
+        yield Doubt("flows", f"{len(silent)} of {len(run.flows)} flows got no response at all")
 
 
 def check_steal(run: Run) -> Iterator[Doubt]:

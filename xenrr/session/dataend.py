@@ -167,8 +167,8 @@ class DataEnd:
             self.sock.settimeout(limit_s)
             self.sock.connect(address)
         except OSError as exc:
-            raise OSError(exc.errno, f"the data connection to {address_text(address)} failed: "
-                                     f"{exc.strerror or exc}") from exc
+            raise OSError(_number_of(exc), f"the data connection to {address_text(address)} "
+                                           f"failed: {exc.strerror or exc}") from exc
         if self.sock.getsockname()[:2] == address[:2]:
             raise SpecError("the data connection would lead from the sender to itself: "
                             "give the sender another local data port than the target's")
@@ -199,9 +199,9 @@ class DataEnd:
                 sock.connect(address)
                 sock.settimeout(None)
         except OSError as exc:
-            raise OSError(exc.errno, f"data connection {len(self.sockets)} to "
-                                     f"{address_text(address)} failed: "
-                                     f"{exc.strerror or exc}") from exc
+            raise OSError(_number_of(exc), f"data connection {len(self.sockets)} to "
+                                           f"{address_text(address)} failed: "
+                                           f"{exc.strerror or exc}") from exc
 
     @property
     def addresses(self) -> tuple[str, str]:
@@ -405,6 +405,11 @@ def _prepare_stamps(sock: socket.socket) -> None:
         raise TimestampsUnavailable(
             "decompose needs Linux: this system takes no time stamps of the packets of a "
             "socket (SO_TIMESTAMPING)") from exc
+
+
+def _number_of(error: OSError) -> int:
+    """Its errno; Python's own timeouts have none."""
+    return error.errno or errno.ETIMEDOUT
 
 
 def _until_now_ns(tally: Tally) -> int:

@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from ends import ENGINES, RawSender, run, serving
+from ends import ENGINES, FakeTarget, RawSender, run, serving
 
 import xenrr
 from xenrr.checks.doubts import doubts_of
@@ -24,6 +24,7 @@ from xenrr.session import target as target_module
 from xenrr.session.sender import open_sender
 from xenrr.wire.control import FlowsRequest, FlowsResponse
 from xenrr.wire.omni import OmniRequest, OmniResponse, OmniResults
+from xenrr.wire.target import TargetConnection
 
 EVERY_ENGINE = pytest.mark.parametrize("engine", ENGINES)
 RR = OmniRequest(request_size=1, response_size=1, protocol=6, socket_type=1, direction=6,
@@ -232,6 +233,48 @@ def test_flows_that_do_not_come_are_not_waited_for_long(monkeypatch, come):
     results, _ = phase_of(RR, come)
     assert isinstance(results, OmniResults)
     assert results.trans_received == 0
+
+
+def target_of_flows(backlog, served):
+    """A script: agree on any number of flows and serve some."""
+    def script(fake):
+        codec = TargetConnection()
+        fake.answer_probe(codec)
+        fake.sock.sendall(codec.send(FlowsResponse(fake.request(codec).flows)))
+        fake.request(codec)
+        with contextlib.ExitStack() as kept, socket.create_server(
+                ("127.0.0.1", 0), backlog=backlog) as listener:
+            fake.sock.sendall(codec.send(OmniResponse(data_port=listener.getsockname()[1])))
+            for _ in range(served):
+                sock = kept.enter_context(listener.accept()[0])
+                threading.Thread(target=echo, args=(sock,), daemon=True).start()
+            fake.request(codec)
+
+    def echo(sock):
+        with contextlib.suppress(OSError):
+            while data := sock.recv(1):
+                sock.sendall(data)
+
+    return script
+
+
+def test_a_target_that_does_not_accept_them_all_is_not_waited_for_long():
+    with FakeTarget(target_of_flows(1, 0)) as fake, \
+            open_sender("127.0.0.1", fake.port, timeout_s=0.5) as sender, \
+            pytest.raises(OSError, match=r"data connection .* failed") as caught:
+        sender.run(TestSpec(duration_s=0.2, flows=50))
+    assert caught.value.errno == errno.ETIMEDOUT
+
+
+def test_flows_that_nobody_serves_are_doubted():
+    with FakeTarget(target_of_flows(50, 2)) as fake, \
+            open_sender("127.0.0.1", fake.port, response_limit_s=0.5) as sender:
+        measurement = sender.run(TestSpec(duration_s=0.2, flows=6))
+    assert "no results from the target" in measurement.error
+    assert sum(not flow.transactions for flow in measurement.flows) == 4
+    check_sums(measurement)
+    assert "4 of 6 flows got no response at all" in [
+        doubt.text for doubt in doubts_of(measurement)]
 
 
 def test_flows_that_are_set_aside_and_not_used_are_given_back(monkeypatch):
