@@ -29,6 +29,10 @@ STALL_LIMIT_S = 60.0
 # How often a watched test is looked at when nothing happens.
 LOOK_S = 0.1
 
+# A loop that waits for a time may wake up late, and its own time begins then. To be released at
+# what would have been its end cuts off a response that is on its way, or the last of the test.
+LATE_START_S = 2.0
+
 TakeInterim = Callable[[InterimPoint], None]
 
 
@@ -91,7 +95,7 @@ class DataPhase:
         try:
             if self.stop_asked:
                 self._loop.stop()
-            self._watch(wait_s)
+            self._watch(wait_s, LATE_START_S if at_ns else 0.0)
         except BaseException:
             self._loop.stop()
             self._loop.release(whole=True)
@@ -102,14 +106,15 @@ class DataPhase:
             self.flows = self._loop.flows
         return tally
 
-    def _watch(self, wait_s: float) -> None:
+    def _watch(self, wait_s: float, late_s: float) -> None:
         waiter = select.poll()
         waiter.register(self._loop.report_fd, select.POLLIN)
         alive = len(self._controls)
         for control_fd in self._controls:
             waiter.register(control_fd, select.POLLIN)
         begun_s = progress_s = time.monotonic() + wait_s
-        end_s = begun_s + self._duration_s if self._duration_s is not None else None
+        end_s = (begun_s + self._duration_s + late_s if self._duration_s is not None
+                 else None)
         stopped_s = None
         while True:
             ready = {descriptor for descriptor, _ in waiter.poll(LOOK_S * 1000)}
