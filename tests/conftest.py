@@ -1,26 +1,21 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from peers import Server, find_program, running_netserver, running_xenrr_server
+from peers import (
+    Server,
+    find_program,
+    lacking,
+    running_netserver,
+    running_xenrr_server,
+)
 
 if TYPE_CHECKING:
     from xenrr.engine.base import Engine
-
-REQUIRED = set(filter(None, os.environ.get("XENRR_REQUIRE", "").split(",")))
-
-
-def lacking(kind: str, reason: str) -> None:
-    """Skip for want of a peer or a right, or fail where XENRR_REQUIRE asks for it."""
-    if kind in REQUIRED:
-        pytest.fail(f"{reason}, and XENRR_REQUIRE={os.environ['XENRR_REQUIRE']} asks for it")
-    pytest.skip(reason)
-
 
 @functools.cache
 def no_c_engine() -> str:

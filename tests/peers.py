@@ -20,10 +20,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
 START_LIMIT_S = 20.0
 STOP_LIMIT_S = 10.0
+# What must not be skipped for want of it.
+REQUIRED = set(filter(None, os.environ.get("XENRR_REQUIRE", "").split(",")))
+
+
+def lacking(kind: str, reason: str) -> None:
+    """Skip for want of a peer or a right, or fail where XENRR_REQUIRE asks for it."""
+    if kind in REQUIRED:
+        pytest.fail(f"{reason}, and XENRR_REQUIRE={os.environ['XENRR_REQUIRE']} asks for it")
+    pytest.skip(reason)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from conftest import lacking
+from peers import lacking
 
 import xenrr.engine
 
