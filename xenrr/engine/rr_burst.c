@@ -187,7 +187,8 @@ rr_burst_answer(struct rr_loop *loop)
             else
                 tally->malformed++;
         }
-        tally->recv_calls += got;
+        /* The empty datagram that ends it is none of the messages. */
+        tally->recv_calls += i - ended;
         tally->bytes_received += good * loop->spec.request_bytes;
         if (good > 0)
             put = sendmmsg(loop->fd, burst->out, (unsigned int) good, RR_SEND_FLAGS);
