@@ -13,8 +13,9 @@ from xenrr.netperf.interrupts import Interrupts
 PROGRAM = """
 import os, signal, sys
 from xenrr.netperf.interrupts import Interrupts
-if "ignored" in sys.argv:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+# Whoever started the tests in the background has it ignored.
+signal.signal(signal.SIGINT,
+              signal.SIG_IGN if "ignored" in sys.argv else signal.default_int_handler)
 with Interrupts() as interrupts:
     if "running" in sys.argv:
         interrupts.running(lambda: None)
