@@ -19,7 +19,10 @@ from xenrr.results.campaign import read_campaign
 
 pytestmark = pytest.mark.lab
 TABLE1 = str(ROOT / "examples/table1-lab.toml")
-LIMIT_S = 110
+# As declared: three seconds each, and all senders begin within 2 ms. Among other tests, which
+# take their processors away, they are shorter and begin when they can.
+ALONE = os.environ.get("XENRR_ALONE") == "1"
+LIMIT_S = 300 if ALONE else 110
 
 
 class Campaigns:
@@ -65,9 +68,8 @@ def campaigns(tmp_path):
 
 
 def test_twelve_senders_three_repeats_and_the_table(campaigns):
-    # Three seconds each, as declared, show nothing more.
-    shown, talk = campaigns.call(TABLE1, "--json", "--duration", "1",
-                                 "--only", "12,11,8,6", "--max-skew", "0")
+    shown, talk = campaigns.call(TABLE1, "--json", "--only", "12,11,8,6",
+                                 *(() if ALONE else ("--duration", "1", "--max-skew", "0")))
     assert "12 machines, made as root" in talk
     events = [json.loads(line) for line in shown.splitlines()]
     table = events[-1]
@@ -88,6 +90,7 @@ def test_twelve_senders_three_repeats_and_the_table(campaigns):
             assert run.target_tally.transactions == run.transactions + run.drained
         assert one.skew_ns == max(part.start_ns for part in runs) - min(
             part.start_ns for part in runs)
+        assert one.skew_ns < 2_000_000 or not ALONE
     for column in table["columns"]:
         assert column["target_count"] == column["sender_count"] > 0
         assert column["unanswered"] == 0
