@@ -64,3 +64,13 @@ def all_gone(mark: str, limit_s: float = 10.0) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def wait_until(condition, limit_s=30.0):
+    """Whether a condition came true within a limit in s."""
+    give_up_s = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > give_up_s:
+            return False
+        time.sleep(0.1)
+    return True

@@ -14,7 +14,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from campaigns import all_gone
+from campaigns import all_gone, wait_until
 from peers import accepts, clean_environment, free_port
 
 from xenrr.campaign.launchers.ssh import guest_core_zip
@@ -151,15 +151,6 @@ def far_processes(ssh):
                    for each in environment):
                 found.append(int(word))
     return found
-
-
-def wait_until(condition, limit_s=15.0):
-    give_up_s = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > give_up_s:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

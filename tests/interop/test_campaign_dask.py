@@ -8,11 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 
 import pytest
-from campaigns import all_gone
+from campaigns import all_gone, wait_until
 from dask_cluster import running_cluster
 from peers import clean_environment, free_port
 
@@ -48,15 +47,6 @@ def start(tmp_path, text, mark, *words):
         [sys.executable, "-m", "xenrr", "campaign", "run", str(file), *words], cwd=tmp_path,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         encoding="utf-8", env=clean_environment(XENRR_TEST=mark, PYTHONIOENCODING="utf-8"))
-
-
-def wait_until(condition, limit_s=30.0):
-    give_up_s = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > give_up_s:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -593,6 +593,10 @@ rr_many_come(struct rr_loop *loop);
 enum step
 rr_burst_answer(struct rr_loop *loop);
 
+/* All that is in flight is lost: count what is still queued as late and begin anew. */
+enum step
+rr_lose_window(struct rr_loop *loop);
+
 /* A receive of a sender, or of a target, has come back. */
 enum step
 rr_response_received(struct rr_loop *loop, ssize_t got, int error);

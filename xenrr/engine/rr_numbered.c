@@ -16,7 +16,6 @@
 
 #define LEAST_PLACES 8
 #define MIN_LOOK_NS 1000000
-#define DRAIN_LIMIT 1000000
 
 static const char MAGIC[] = {'x', 'R', 'R', 'n'};
 
@@ -113,41 +112,14 @@ rr_answered(struct numbers *numbers, const char *head)
 
 /* ---- losses ---- */
 
-/* All that is in flight is lost: count what is still queued as late and begin anew. */
 static enum step
 lose_window(struct rr_loop *loop)
 {
-    struct numbers *numbers = &loop->numbers;
     struct request *request;
-    int64_t drained;
 
-    while ((request = rr_oldest(numbers)) != NULL)
+    while ((request = rr_oldest(&loop->numbers)) != NULL)
         request->number = RR_FREE;
-    loop->tally.lost += loop->tally.in_flight;
-    loop->tally.in_flight = 0;
-    loop->has_stamp = 0;
-    if (++loop->silences >= RR_MAX_SILENCES)
-        return rr_finish(loop, RR_LOST);
-    for (drained = 0; drained < DRAIN_LIMIT; drained++) {
-        ssize_t got =
-            recv(loop->fd, loop->in.at, (size_t) loop->in.limit, MSG_DONTWAIT);
-
-        if (got == 0)
-            return rr_end_of_file(loop);
-        if (got > 0) {
-            loop->tally.recv_calls++;
-            if (got == loop->spec.response_bytes)
-                loop->tally.late++;
-            else
-                loop->tally.malformed++;
-        } else if (rr_would_block(errno)) {
-            break;
-        } else if (errno != EINTR) {
-            return rr_fail(loop, errno);
-        }
-    }
-    loop->last_heard = loop->now = rr_clock_ns();
-    return GO;
+    return rr_lose_window(loop);
 }
 
 /* Give up what has been in flight for too long, and say when to look again. */

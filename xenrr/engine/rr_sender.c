@@ -56,9 +56,8 @@ complete(struct rr_loop *loop)
     return tick_if_due(loop);
 }
 
-/* All that is in flight is lost: count what is still queued as late and begin anew. */
-static enum step
-lose_window(struct rr_loop *loop)
+enum step
+rr_lose_window(struct rr_loop *loop)
 {
     int64_t drained;
 
@@ -88,7 +87,7 @@ lose_window(struct rr_loop *loop)
         }
     }
     loop->last_heard = loop->now = rr_clock_ns();
-    return tick_if_due(loop);
+    return GO;
 }
 
 static enum step
@@ -97,8 +96,12 @@ heard_nothing(struct rr_loop *loop)
     loop->now = rr_clock_ns();
     if (loop->spec.datagram && loop->spec.loss_timeout_ns > 0
         && loop->tally.in_flight > 0 && loop->now < loop->deadline
-        && loop->now - loop->last_heard >= loop->spec.loss_timeout_ns)
-        return lose_window(loop);
+        && loop->now - loop->last_heard >= loop->spec.loss_timeout_ns) {
+        enum step step = rr_lose_window(loop);
+
+        if (step != GO)
+            return step;
+    }
     return tick_if_due(loop);
 }
 
