@@ -103,14 +103,19 @@ def parse_duration(text: str, what: str = "duration") -> float:
     return -total_s if word.startswith("-") else total_s
 
 
-def parse_rate(text: str, what: str = "rate") -> float:
+def parse_rate(text: str, what: str = "rate", examples: str = "1000, 12.5k or 1m") -> float:
     """A rate per second: ``1000``, ``12.5k``, ``1m``, ``1000/s``.
+
+    Args:
+        text: As typed.
+        what: What it is, for the message.
+        examples: What a message tells to try.
 
     Raises:
         SpecError: It is not one, or not above 0.
     """
     word, factor = _without_factor(text.strip()[:-2] if text.strip().endswith("/s") else text)
-    return _positive(word, factor, text, what)
+    return _positive(word, factor, text, what, examples)
 
 
 def parse_bit_rate(text: str, what: str = "bit rate") -> float:
@@ -125,7 +130,8 @@ def parse_bit_rate(text: str, what: str = "bit rate") -> float:
     word = word[:-2] if word.endswith("/s") else word
     word = word[:-3] if word.endswith("bit") else word
     factor = BIT_PREFIXES.get(word[-1:], 1.0)
-    return _positive(word[:-1] if word[-1:] in BIT_PREFIXES else word, factor, text, what)
+    return _positive(word[:-1] if word[-1:] in BIT_PREFIXES else word, factor, text, what,
+                     "100mbit or 1.5gbit")
 
 
 def format_bytes(count: int) -> str:
@@ -176,7 +182,9 @@ def _without_factor(text: str) -> tuple[str, int]:
     return (word, 1) if factor is None else (word[:-1], factor)
 
 
-def _positive(word: str, factor: float, text: str, what: str) -> float:
-    if not _is_number(word) or float(word) <= 0:
+def _positive(word: str, factor: float, text: str, what: str, examples: str) -> float:
+    if not _is_number(word):
+        raise SpecError(f"{what}: {text!r} is not a rate; try {examples}")
+    if float(word) <= 0:
         raise SpecError(f"{what}: {text!r} is not a rate above 0")
     return float(word) * factor

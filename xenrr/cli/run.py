@@ -205,7 +205,11 @@ def _of(parse: Callable[[str, str], Value], option: str) -> Callable[[str], Valu
         try:
             return parse(text, option)
         except SpecError as exc:
-            raise ArgumentTypeError(str(exc)) from None
+            # argparse puts the option's name before it as well.
+            text = str(exc)
+            said = f"{option}: "
+            raise ArgumentTypeError(
+                text[len(said):] if text.startswith(said) else text) from None
 
     return convert
 

@@ -152,7 +152,8 @@ def parse_flow_rate(text: str, what: str = "--rate") -> tuple[float, bool]:
     """
     word = text.strip()
     per_flow = word.endswith("/flow")
-    return parse_rate(word[:-len("/flow")] if per_flow else word, what), per_flow
+    return parse_rate(word[:-len("/flow")] if per_flow else word, what,
+                      "1000, 12.5k or 50/flow"), per_flow
 
 
 def parse_arrivals(text: str) -> bool:

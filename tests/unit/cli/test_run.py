@@ -65,6 +65,16 @@ def test_a_name_that_does_not_resolve(xenrr, monkeypatch):
     assert words.endswith("; is the name right?")
 
 
+@pytest.mark.parametrize(("words", "said"), [
+    (("--rate", "1e12"), "argument --rate: '1e12' is not a rate; try 1000, 12.5k or 50/flow"),
+    (("--flows", "1e9"), "argument --flows: '1e9' is not a number"),
+    (("-l", "10minutes"), "argument -l/--duration: '10minutes' is not a time")], ids=str)
+def test_a_value_that_cannot_be_read_names_its_option_once(xenrr, words, said):
+    code, _, err = xenrr("run", "127.0.0.1", *words)
+    assert code == 2
+    assert said in err
+
+
 def test_a_spinning_run_says_so(xenrr, monkeypatch):
     monkeypatch.setattr(dataoptions, "SO_BUSY_POLL", 9999)
     code, out, err = xenrr("run", "127.0.0.1", *QUICK, "--spin", "--busy-poll", "7",
