@@ -107,8 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except (XenrrError, OSError) as exc:
         text = str(exc)
-        if isinstance(exc, OSError) and exc.filename is not None:
-            text = f"{exc.filename}: {exc.strerror}"
+        if isinstance(exc, OSError) and exc.strerror:
+            # A person has no use for the number.
+            text = exc.strerror if exc.filename is None else f"{exc.filename}: {exc.strerror}"
         if text:
             _complain(f"xenrr {args.command}: {text}")
         return exit_code_of(exc)
@@ -117,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _complain(text: str) -> None:
     """An error for whoever reads it: a person's terminal gets whole words on a line, a log
     one line."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         from xenrr.cli.screen import Screen
 
         Screen().talk(text)

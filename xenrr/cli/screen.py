@@ -125,7 +125,9 @@ class Screen:
 def _rich_console(stderr: bool) -> Console | None:
     """rich's console for a stream that is a terminal it can draw on."""
     stream = sys.stderr if stderr else sys.stdout
-    if not stream.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+    # Python has none at all for a descriptor that was closed when it started.
+    if (stream is None or not stream.isatty()
+            or os.environ.get("TERM", "dumb") in ("dumb", "unknown")):
         return None
     try:
         from rich.console import Console

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from xenrr.errors import XenrrError
+from xenrr.errors import CommandError, XenrrError
 from xenrr.netperf.ending import CODE_FAILED, CODE_LOST, Ending
 
 TYPE_CHECKING = False  # typing's constant without the cost of importing typing
@@ -32,6 +32,7 @@ def write_out(text: str) -> None:
 
     Raises:
         StdoutGone: The reader has closed it.
+        CommandError: It takes no more, as on a full disk.
     """
     if not text or sys.stdout is None:
         return
@@ -40,6 +41,9 @@ def write_out(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         raise StdoutGone from None
+    except OSError as exc:
+        # Not as it is: in the middle of a test it would look like an error of the network.
+        raise CommandError(f"standard output: {exc.strerror or exc}", CODE_FAILED) from exc
 
 
 def client_command(args: Sequence[str]) -> int:

@@ -75,6 +75,13 @@ def test_a_value_that_cannot_be_read_names_its_option_once(xenrr, words, said):
     assert said in err
 
 
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_stream_that_is_not_there_is_no_error(xenrr, monkeypatch, closed):
+    """Python has ``None`` for a descriptor that was closed when it started."""
+    monkeypatch.setattr(sys, closed, None)
+    assert xenrr("run", "127.0.0.1", *QUICK)[0] == 0
+
+
 def test_a_spinning_run_says_so(xenrr, monkeypatch):
     monkeypatch.setattr(dataoptions, "SO_BUSY_POLL", 9999)
     code, out, err = xenrr("run", "127.0.0.1", *QUICK, "--spin", "--busy-poll", "7",

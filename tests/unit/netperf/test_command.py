@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import errno
+import subprocess
 import sys
 
 import pytest
+from peers import clean_environment, running_xenrr_server
 
 from xenrr.errors import SpecError
 from xenrr.netperf import command
@@ -49,7 +51,18 @@ def test_errors_become_a_sentence(monkeypatch, capsys, error, code, text):
 def test_a_full_disk_is_said(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", Refusing(OSError(errno.ENOSPC, "No space left")))
     assert command.client_command(["-V"]) == 1
-    assert capsys.readouterr().err == "netperf: No space left\n"
+    assert capsys.readouterr().err == "netperf: standard output: No space left\n"
+
+
+@pytest.mark.parametrize("words", [("--json",), ("-D", "0.02")], ids=" ".join)
+def test_a_full_disk_in_the_middle_of_a_test_is_no_error_of_the_network(words):
+    with running_xenrr_server() as server, open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "xenrr.client", "-H", "127.0.0.1", "-p", str(server.port),
+             "-t", "TCP_RR", "-P", "0", "-l", "0.1", *words], stdout=full,
+            stderr=subprocess.PIPE, text=True, timeout=30, env=clean_environment(), check=False)
+    assert done.returncode == 1
+    assert done.stderr == "netperf: standard output: No space left on device\n"
 
 
 def test_a_program_without_streams_runs(monkeypatch):
