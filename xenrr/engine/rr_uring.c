@@ -32,6 +32,12 @@
 #define SETTLE_TURNS 200
 #define SETTLE_NS 10000000
 
+/* Linux counts a processor that idles because of a ring as one that waits for a disk, and
+ * so as busy (netcpu_procstat.c, procstat.py). From 6.15 on it can be told not to; values
+ * of its include/uapi/linux/io_uring.h, which older systems do not have. */
+#define FEATURE_NO_IOWAIT (1U << 17)
+#define ENTER_NO_IOWAIT (1U << 7)
+
 /* What an operation was, in the lower bits of its user_data; the rest is its flow. */
 enum operation {
     RECEIVE,
@@ -64,6 +70,7 @@ struct uring {
     unsigned int buffers_mask;
     unsigned int buffers_tail;
     unsigned int buffers_used;
+    unsigned int wait_flags;
     int watched;
     int out; /* operations that will come back */
 };
@@ -217,6 +224,9 @@ make_ring(int64_t flows, char *memory, int64_t memory_bytes)
     errno = ENOSYS;
     if ((params.features & needed) != needed || map_rings(uring, &params) < 0)
         goto failed;
+    uring->wait_flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+    if ((params.features & FEATURE_NO_IOWAIT) != 0)
+        uring->wait_flags |= ENTER_NO_IOWAIT;
     count = power_of_two(2 * flows, MOST_BUFFERS);
     if (enlist_buffers(uring, count) < 0)
         goto failed;
@@ -539,8 +549,7 @@ wait_and_submit(struct uring *uring, int64_t left_ns)
         time[1] = left_ns % NS_PER_SECOND;
         arg.ts = (uint64_t) (uintptr_t) time;
     }
-    return submit(uring, ~0u, wait, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG,
-                  &arg);
+    return submit(uring, ~0u, wait, uring->wait_flags, &arg);
 }
 
 static enum step
