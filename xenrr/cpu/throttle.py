@@ -12,7 +12,8 @@ Source: Linux Documentation/scheduler/sched-bwc.rst, admin-guide/cgroup-v2.rst.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from xenrr.frozen import dataclass
 
 __all__ = ["Throttling", "read_throttling"]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from xenrr.frozen import dataclass
 
 __all__ = ["METHODS", "CpuShare", "CpuUsage", "service_demand_us", "usage_from_plain"]
 

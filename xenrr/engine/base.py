@@ -68,11 +68,11 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from socket import socket
 from typing import ClassVar, NamedTuple, Protocol, Union
 
 from xenrr.errors import LocalProtocolError
+from xenrr.frozen import dataclass, field
 from xenrr.stats.histogram import Histogram
 from xenrr.units import (
     MAX_ALIGNMENT,

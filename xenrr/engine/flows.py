@@ -27,12 +27,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from socket import socket
 from typing import Protocol
 
 from xenrr.engine.base import MAX_PIECE_BYTES, Ended, LoopSpec, Role, Tally
 from xenrr.errors import LocalProtocolError
+from xenrr.frozen import dataclass, field
 from xenrr.stats.histogram import PackedHistogram
 from xenrr.units import MAX_FLOWS, POLLERS
 

@@ -10,7 +10,6 @@ integers of a spec, or comes back in blocks (histograms beside the main one).
 from __future__ import annotations
 
 import binascii
-import dataclasses
 import socket as socket_module
 import struct
 import sys
@@ -31,6 +30,7 @@ from xenrr.engine.base import (
     Tally,
 )
 from xenrr.errors import LocalProtocolError
+from xenrr.frozen import field_names
 from xenrr.stats.histogram import Histogram, PackedHistogram
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ SPEC_FIELDS = (
     "interval_bits", "poisson", "seed", "destination_bytes", "source_bytes", "peer_bytes",
     "options", "fill_bytes", "flows")
 SPEC = struct.Struct(f"={len(SPEC_FIELDS)}q")
-TALLY_FIELDS = (*(item.name for item in dataclasses.fields(Tally)
-                  if item.name not in ("latency_ns", "distributions")),
+TALLY_FIELDS = (*(name for name in field_names(Tally)
+                  if name not in ("latency_ns", "distributions")),
                 "min_ns", "max_ns", "sum_ns", "clamped")
 TALLY = struct.Struct(f"={len(TALLY_FIELDS)}q")
 # struct rr_block, enum rr_block_kind; and what a histogram in one begins with: min_ns,
@@ -249,9 +249,8 @@ def _address_head(length: int, family: int) -> bytes:
 
 
 def _numbers(record: object) -> Mapping[str, int]:
-    fields = dataclasses.fields(record)  # type: ignore[arg-type]
-    return {field.name: getattr(record, field.name) for field in fields
-            if field.name in SPEC_FIELDS}
+    return {name: getattr(record, name) for name in field_names(record)
+            if name in SPEC_FIELDS}
 
 
 def _add_connections(spec: ConnectSpec, values: dict[str, int], tail: list[bytes]) -> None:

@@ -6,7 +6,6 @@ import errno
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import replace
 from socket import socket
 
 from xenrr.engine.base import Ended, LoopSpec, Role
@@ -19,6 +18,7 @@ from xenrr.engine.hot import (
     unpack_tally,
 )
 from xenrr.errors import EngineUnavailable, LocalProtocolError
+from xenrr.frozen import replace
 from xenrr.units import POLLERS
 
 __all__ = ["FLOW", "FLOWS", "FLOW_HEAD", "POLLER_RAN", "POOL", "pollers", "run_flows",

@@ -18,7 +18,6 @@ import itertools
 import math
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from socket import MSG_DONTWAIT, socket
 from time import monotonic_ns
 
@@ -38,6 +37,7 @@ from xenrr.engine.pure_common import (
 from xenrr.engine.pure_numbered import Numbered
 from xenrr.engine.pure_pollers import READABLE, WRITABLE, Poller
 from xenrr.errors import LocalProtocolError
+from xenrr.frozen import replace
 from xenrr.stats.histogram import HIGHEST_NS, Histogram, PackedHistogram, counts_index
 
 __all__ = ["FlowsSender", "arrivals"]

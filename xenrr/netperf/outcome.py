@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import cached_property
 
 from xenrr.cpu.usage import CpuUsage
+from xenrr.frozen import dataclass, replace
 from xenrr.netperf.iterations import Widths, widths_of
 from xenrr.netperf.names import DataEnds
 from xenrr.netperf.options import ClientOptions

@@ -8,9 +8,8 @@ rate instead of timing a transaction.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from xenrr.cpu.usage import service_demand_us
+from xenrr.frozen import replace
 
 TYPE_CHECKING = False  # typing's constant without the cost of importing typing
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from xenrr.errors import ConnectionLost, PeerRefused, RemoteProtocolError, SpecError
+from xenrr.frozen import replace
 from xenrr.netperf import messages
 from xenrr.netperf.banner import banner
 from xenrr.netperf.command import write_err, write_out

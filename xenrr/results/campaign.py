@@ -10,10 +10,10 @@ Times are in ns on the coordinator's monotonic clock, counted from the round's G
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 from xenrr.errors import ResultFormatError
+from xenrr.frozen import asdict, dataclass, field, field_names
 from xenrr.results.record import SECOND_NS, Run
 from xenrr.results.store import read_file
 
@@ -98,9 +98,9 @@ class CampaignHeader:
 
     def same_plan(self, other: CampaignHeader) -> bool:
         """Whether another campaign asks for the same measurements."""
-        return all(getattr(self, item.name) == getattr(other, item.name)
-                   for item in fields(self)
-                   if item.name not in ("started_epoch_s", "xenrr", "emulated", "schema"))
+        return all(getattr(self, name) == getattr(other, name)
+                   for name in field_names(self)
+                   if name not in ("started_epoch_s", "xenrr", "emulated", "schema"))
 
 
 @dataclass(frozen=True)
@@ -333,7 +333,7 @@ def _texts(values: Iterable[object]) -> tuple[str, ...]:
 
 
 def _fields_of(record: Any) -> dict[str, object]:
-    return {item.name: getattr(record, item.name) for item in fields(record)}
+    return {name: getattr(record, name) for name in field_names(record)}
 
 
 def _built(kind: Callable[..., Record], plain: Mapping[str, Any], what: str,
@@ -346,7 +346,7 @@ def _built(kind: Callable[..., Record], plain: Mapping[str, Any], what: str,
     if plain.get("schema") != SCHEMA:
         raise ResultFormatError(f"this xenrr reads campaigns of schema {SCHEMA}, "
                                 f"not {plain.get('schema')!r}")
-    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    known = field_names(kind)
     values = {str(name): value for name, value in plain.items() if name in known}
     try:
         values.update({name: make(values[name]) for name, make in makers.items()})

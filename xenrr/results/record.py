@@ -7,11 +7,11 @@ are read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from xenrr.cpu.usage import CpuUsage, service_demand_us, usage_from_plain
 from xenrr.errors import ResultFormatError, SpecError
+from xenrr.frozen import asdict, dataclass, field, field_names, replace
 from xenrr.stats.histogram import Histogram, PackedHistogram
 from xenrr.units import (
     MAX_ALIGNMENT,
@@ -472,7 +472,7 @@ class FlowRecord:
 
     def to_plain(self) -> dict[str, object]:
         """JSON-ready values."""
-        plain = {item.name: getattr(self, item.name) for item in fields(self)}
+        plain = {name: getattr(self, name) for name in field_names(self)}
         plain["latency_ns"] = self.latency_ns.to_plain()
         return plain
 
@@ -625,7 +625,7 @@ class Run:
 
     def to_plain(self) -> dict[str, object]:
         """The whole record as JSON-ready values; ``from_plain`` takes it back."""
-        plain = {item.name: getattr(self, item.name) for item in fields(self)}
+        plain = {name: getattr(self, name) for name in field_names(self)}
         for name in ("spec", "local", "remote", "target_tally", "local_cpu", "remote_cpu"):
             if plain[name] is not None:
                 plain[name] = asdict(plain[name])

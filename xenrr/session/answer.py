@@ -21,7 +21,6 @@ import contextlib
 import errno
 import socket
 from collections.abc import Awaitable
-from dataclasses import replace
 
 from xenrr.cpu.meter import load_meter
 from xenrr.cpu.usage import CpuUsage
@@ -37,6 +36,7 @@ from xenrr.engine.base import (
 )
 from xenrr.engine.flows import Join
 from xenrr.engine.tcp_facts import tcp_info_of
+from xenrr.frozen import replace
 from xenrr.results.record import SECOND_NS
 from xenrr.session.dataoptions import BACKLOG, apply_options, keep_accepted
 from xenrr.session.datapath import RELEASE_AFTER_S

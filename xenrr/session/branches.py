@@ -13,12 +13,12 @@ import errno
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from typing import Protocol
 
 from xenrr.engine.base import MAX_PIECE_BYTES, Buffers, LoopSpec, Tally
 from xenrr.engine.flows import MAX_IN_FLIGHT, FlowsSpec, FlowsTally, Schedule
 from xenrr.errors import PeerRefused, SpecError
+from xenrr.frozen import field_names, replace
 from xenrr.results.record import SECOND_NS, FlowRecord, TargetTally, TestSpec
 from xenrr.session.dataend import DATA_CLOSE_LIMIT_S, LOOK_S, DataEnd, Finish
 from xenrr.session.requests import Report
@@ -117,8 +117,8 @@ def flow_records(
         tally: The engine's.
         failures: Why the others could not be set up.
     """
-    shared = [item.name for item in fields(FlowRecord)
-              if item.name not in ("local_address", "ended")]
+    shared = [name for name in field_names(FlowRecord)
+              if name not in ("local_address", "ended")]
     done = [FlowRecord(name, flow.ended.name.lower(),
                        **{field: getattr(flow, field) for field in shared})
             for name, flow in zip(names, tally.flows)]
@@ -153,8 +153,8 @@ def sum_reports(reports: Sequence[Report]) -> Report:
     """One report for all; what one of them does not tell is not known of all."""
     if len(reports) == 1:
         return reports[0]
-    sums = {item.name: [getattr(each.tally, item.name) for each in reports]
-            for item in fields(TargetTally)}
+    sums = {name: [getattr(each.tally, name) for each in reports]
+            for name in field_names(TargetTally)}
     longest = max(sums.pop("elapsed_s"))
     # Every branch runs on the same host: one of them has seen its CPUs.
     return replace(

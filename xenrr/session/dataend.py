@@ -13,7 +13,6 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from types import TracebackType
 from typing import Union
 
@@ -29,6 +28,7 @@ from xenrr.engine.base import (
 )
 from xenrr.engine.tcp_facts import mss_of, tcp_info_of
 from xenrr.errors import RemoteProtocolError, SpecError, TimestampsUnavailable
+from xenrr.frozen import replace
 from xenrr.results.record import RECEIVE, ROUND_TRIPS, SECOND_NS, SEND, SocketFacts, TestSpec
 from xenrr.session.dataoptions import apply_options, sender_options
 from xenrr.session.requests import Agreement, SenderEnd, shape_of

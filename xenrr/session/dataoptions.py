@@ -9,9 +9,9 @@ from __future__ import annotations
 import socket
 import struct
 import sys
-from dataclasses import dataclass
 
 from xenrr.engine.base import SocketOption
+from xenrr.frozen import dataclass
 from xenrr.results.record import TestSpec
 
 __all__ = ["BUSY_POLL_REFUSED", "FAILED", "UNSUPPORTED", "DataOptions", "apply_options",

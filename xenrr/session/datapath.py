@@ -21,7 +21,6 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Union, cast
 
 from xenrr.engine.base import (
@@ -35,6 +34,7 @@ from xenrr.engine.base import (
     StreamSpec,
     Tally,
 )
+from xenrr.frozen import replace
 
 if TYPE_CHECKING:
     # A single flow starts without them.

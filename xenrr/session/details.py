@@ -13,10 +13,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields, replace
 from typing import Any
 
 from xenrr.cpu.usage import CpuShare, CpuUsage
+from xenrr.frozen import asdict, field_names, replace
 from xenrr.wire.control import PAGE_CHARACTERS, DetailsResponse
 
 __all__ = ["HOST", "MAX_PAGES", "USAGE", "ask_details", "encode_pages", "facts_from",
@@ -27,7 +27,7 @@ HOST, USAGE = 0, 1
 MAX_PAGES = 16
 MAX_FACTS, MAX_CHARACTERS = 64, 256
 MAX_CPUS = 4096
-SHARES = tuple(item.name for item in fields(CpuShare))
+SHARES = field_names(CpuShare)
 TOLD = ("nice", "idle", "context_switches", "interrupts")
 
 

@@ -22,12 +22,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Protocol, cast
 
 from xenrr.engine.base import MAX_PIECE_BYTES, Buffers, Ended, Engine, LoopSpec, Tally
 from xenrr.engine.flows import DROP, JOIN_RECORD, LEAVE_RECORD, FlowsEngine, Join
 from xenrr.errors import EngineUnavailable
+from xenrr.frozen import replace
 from xenrr.session.datapath import LoopThread
 from xenrr.session.sockets import room_for_descriptors
 

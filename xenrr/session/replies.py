@@ -5,10 +5,9 @@ Pure functions, like ``requests`` at the other end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from xenrr.cpu.usage import METHODS, CpuUsage
 from xenrr.engine.base import Tally
+from xenrr.frozen import dataclass
 from xenrr.session.dataoptions import Applied
 from xenrr.session.requests import AnyRequest, AnyResponse, AnyResults
 from xenrr.session.shapes import End, Shape

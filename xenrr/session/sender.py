@@ -17,7 +17,6 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TypeVar
 
@@ -33,6 +32,7 @@ from xenrr.errors import (
     TimestampsUnavailable,
     XenrrError,
 )
+from xenrr.frozen import dataclass, replace
 from xenrr.results.record import (
     NOTHING,
     RECEIVE,

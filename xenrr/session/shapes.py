@@ -8,9 +8,9 @@ recv_omni()). Both ends choose in the same way, here.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
 
 from xenrr.engine.base import Buffers, Pace
+from xenrr.frozen import dataclass, replace
 from xenrr.units import MAX_ALIGNMENT, MAX_BLOCK_BYTES, MAX_DATAGRAM_BYTES, MAX_WIDTH
 
 __all__ = ["MAX_RING_BYTES", "End", "Rings", "Shape", "pace_of"]

@@ -14,12 +14,12 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from xenrr import __version__
 from xenrr.engine.base import Ended, Engine, Tally
 from xenrr.engine.load import load_engine
 from xenrr.errors import XenrrError
+from xenrr.frozen import dataclass
 from xenrr.results.hostfacts import load_average
 from xenrr.session.answer import TestAnswer
 from xenrr.session.dataoptions import BUSY_POLL_REFUSED, may_busy_poll

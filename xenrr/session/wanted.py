@@ -8,9 +8,9 @@ does not do.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 
 from xenrr.engine.base import Pace
+from xenrr.frozen import dataclass
 from xenrr.results.record import MAX_DURATION_S
 from xenrr.session.dataoptions import DataOptions
 from xenrr.session.requests import (

@@ -17,8 +17,9 @@ import math
 import struct
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import ClassVar
+
+from xenrr.frozen import dataclass
 
 __all__ = ["COUNTS_LENGTH", "HIGHEST_NS", "Histogram", "PackedHistogram", "counts_index",
            "highest_equivalent", "lowest_equivalent"]

@@ -7,8 +7,7 @@ Fields, units and defaults: netperf src/nettest_bsd.h and .c; recorded in tests/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from xenrr.frozen import dataclass
 from xenrr.wire.dialect import Dialect
 from xenrr.wire.layout import FLOAT, INT, PORT, UINT, Layout
 from xenrr.wire.message import Kind

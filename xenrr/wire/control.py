@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from xenrr.frozen import dataclass
 from xenrr.wire.dialect import Dialect
 from xenrr.wire.layout import FLOAT, INT, UINT, Bytes, Layout, Text
 from xenrr.wire.message import HEADER, LONG_BYTES, Kind

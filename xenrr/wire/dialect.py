@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
+from xenrr.frozen import dataclass, replace
 from xenrr.wire.message import LONG_BYTES, SHORT_BYTES
 
 __all__ = ["CLASSIC_CLIENT", "CLASSIC_SERVER", "NETPERF_2_6", "NETPERF_2_7", "OMNI_2_4_5",

@@ -14,10 +14,10 @@ is silent until the other 400 bytes come::
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 from xenrr.errors import LocalProtocolError, RemoteProtocolError
+from xenrr.frozen import dataclass, field_names, replace
 from xenrr.wire.catalogue import REQUESTS, TESTS
 from xenrr.wire.connection import NEED_DATA, PEER_CLOSED, Connection, Signal
 from xenrr.wire.control import (
@@ -254,7 +254,7 @@ class SenderConnection(Connection):
         if cls is None or not (typed or state in _NO_TYPE):
             raise self._fail(f"the peer sent a message of type {frame.kind} "
                              f"while the connection is {state.value}")
-        known = {"kind": kind} if "kind" in cls.__dataclass_fields__ else {}
+        known = {"kind": kind} if "kind" in field_names(cls) else {}
         try:
             values = cls.layout(dialect).decode(frame.payload)
         except RemoteProtocolError as exc:

@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 # Nothing of these is of use to a sender of round trips.
 UNUSED = (
-    "argparse", "asyncio", "bz2", "concurrent.futures", "ctypes", "email", "hashlib",
+    "argparse", "ast", "asyncio", "bz2", "concurrent.futures", "ctypes", "dataclasses", "email",
+    "hashlib", "inspect",
     "importlib.metadata", "logging", "lzma", "msgpack", "numpy", "random", "rich", "shutil",
     "subprocess", "tempfile", "uvloop", "xenrr.campaign", "xenrr.checks", "xenrr.cli",
     "xenrr.engine.pure", "xenrr.engine.shared", "xenrr.lab", "xenrr.netperf.serve",
