@@ -16,6 +16,7 @@ from peers import (
     accepts,
     clean_environment,
     free_port,
+    running_server,
     running_xenrr_server,
 )
 
@@ -42,6 +43,17 @@ def test_each_test_is_a_line_on_stderr(engine):
         assert out.startswith(f"Starting netserver with host '{LOOPBACK}' port '{server.port}'")
         line, = (line for line in err.splitlines() if "TCP_RR" in line)
         assert "10 transactions" in line and engine in line
+
+
+def test_a_soft_limit_of_descriptors_does_not_limit_the_senders():
+    """A shell's 1024 would do for 200 sessions or so; here it is 48, for 60 of them."""
+    port = free_port()
+    command = (f"ulimit -Sn 48; exec {sys.executable} -m xenrr.server -D -L {LOOPBACK} "
+               f"-p {port}")
+    with running_server(["sh", "-c", command], port), contextlib.ExitStack() as stack:
+        senders = [stack.enter_context(open_sender(LOOPBACK, port)) for _ in range(60)]
+        for sender in (senders[0], senders[-1]):
+            assert sender.run(TestSpec("TCP_RR", transactions=10)).target_tally.transactions == 10
 
 
 def test_a_client_finds_the_passphrase_right_or_wrong():

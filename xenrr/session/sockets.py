@@ -7,7 +7,8 @@ import os
 import socket
 
 __all__ = ["ANY_ADDRESS", "address_text", "buffer_sizes", "congestion_of", "family_of",
-           "host_of", "nodelay_of", "room_for_descriptors", "wire_family"]
+           "host_of", "nodelay_of", "raise_descriptor_limit", "room_for_descriptors",
+           "wire_family"]
 
 # Descriptors that are left for what else a process opens.
 SPARE_DESCRIPTORS = 32
@@ -41,24 +42,34 @@ def room_for_descriptors(wanted: int) -> int:
 
     The soft limit of this process is raised for them as far as the hard one allows.
     """
+    in_use = _descriptors_in_use()
+    limit = raise_descriptor_limit(in_use + wanted + SPARE_DESCRIPTORS)
+    if limit is None:  # then opening them shows what goes
+        return wanted
+    room = max(0, min(wanted, limit - in_use - SPARE_DESCRIPTORS))
+    _widen_table(in_use + room)
+    return room
+
+
+def raise_descriptor_limit(needed: int) -> int | None:
+    """Let this process have so many descriptors, as far as its hard limit allows.
+
+    Returns:
+        How many it may have now, at most as many as are needed or as it could have before;
+        ``None`` where nobody knows.
+    """
     try:
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        in_use = _descriptors_in_use()
-        needed = in_use + wanted + SPARE_DESCRIPTORS
-        if soft != resource.RLIM_INFINITY and soft < needed:
-            raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-            if raised > soft:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
-                soft = raised
-    except (ImportError, OSError, ValueError):  # then opening them shows what goes
-        return wanted
-    room = wanted
-    if soft != resource.RLIM_INFINITY:
-        room = max(0, min(wanted, soft - in_use - SPARE_DESCRIPTORS))
-    _widen_table(in_use + room)
-    return room
+        if soft == resource.RLIM_INFINITY:
+            return needed
+        raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        if raised > soft:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+        return max(soft, raised)
+    except (ImportError, OSError, ValueError):
+        return None
 
 
 def _widen_table(descriptors: int) -> None:

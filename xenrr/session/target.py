@@ -29,7 +29,13 @@ from xenrr.session.pool import Pools
 from xenrr.session.replies import CPU_RATE
 from xenrr.session.requests import AnyRequest
 from xenrr.session.shapes import Shape
-from xenrr.session.sockets import ANY_ADDRESS, address_text, family_of, wire_family
+from xenrr.session.sockets import (
+    ANY_ADDRESS,
+    address_text,
+    family_of,
+    raise_descriptor_limit,
+    wire_family,
+)
 from xenrr.session.wanted import Refused, TestWanted, wanted_of
 from xenrr.wire.classic import RRRequest
 from xenrr.wire.control import (
@@ -67,6 +73,10 @@ IDLE_LIMIT_S = 600.0
 REPLY_LIMIT_S = 20.0
 # Finds a sender whose machine vanished, within about two minutes.
 KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+
+# What a session takes at the most: its control connection, two data sockets, the pipes of a
+# loop on a thread of its own, and some to spare.
+SESSION_DESCRIPTORS = 8
 
 Log = Callable[[str], None]
 TESTS = (OmniRequest, RRRequest, StreamRequest, UdpStreamRequest)
@@ -463,6 +473,8 @@ def serve_until_stopped(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
+        # A netserver has a process for each session, and so no such limit.
+        raise_descriptor_limit(policy.max_sessions * SESSION_DESCRIPTORS)
         async with TargetServer(policy, listeners, log):
             await stop.wait()
 

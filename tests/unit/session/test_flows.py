@@ -401,6 +401,10 @@ def test_the_limit_of_descriptors_is_raised_as_far_as_it_goes(monkeypatch):
     assert limits == [182, 200]
     assert sockets_module.room_for_descriptors(1000) == 118
     assert limits == [200, 200]
+    limits[1] = resource.RLIM_INFINITY
+    assert sockets_module.room_for_descriptors(1000) == 1000
+    limits[0] = resource.RLIM_INFINITY
+    assert sockets_module.room_for_descriptors(5000) == 5000
 
 
 def test_nobody_keeps_up_with_five_million_requests_per_second():
