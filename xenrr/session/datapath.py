@@ -15,6 +15,7 @@ part; ``release(whole=True)`` also fails a peer that keeps on sending.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     # A single flow starts without them.
     from xenrr.engine.flows import FlowsEngine, FlowsSpec, FlowsTally
 
-__all__ = ["RELEASE_AFTER_S", "AnyWork", "DataSockets", "LoopThread"]
+__all__ = ["RELEASE_AFTER_S", "AnyWork", "DataSockets", "LoopThread", "start_thread",
+           "two_pipes"]
 
 # What an engine is given: one connection, those of many flows, or none where it makes its
 # own; and what it is to do with them.
@@ -67,6 +69,33 @@ def _thread_usage() -> dict[str, int]:
         return {}
     return {"voluntary_switches": used.ru_nvcsw, "involuntary_switches": used.ru_nivcsw,
             "user_us": round(used.ru_utime * 1e6), "system_us": round(used.ru_stime * 1e6)}
+
+
+def two_pipes() -> tuple[int, int, int, int]:
+    """Read and write end of each; where there is only room for one pipe, none is left open.
+
+    Raises:
+        OSError: There are no more descriptors.
+    """
+    first = os.pipe()
+    try:
+        return (*first, *os.pipe())
+    except OSError:
+        for descriptor in first:
+            os.close(descriptor)
+        raise
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread.
+
+    Raises:
+        OSError: There are no more of them (EAGAIN); Python has a ``RuntimeError`` for it.
+    """
+    try:
+        thread.start()
+    except RuntimeError as exc:
+        raise OSError(errno.EAGAIN, "this machine has no more threads") from exc
 
 
 class LoopThread:
@@ -106,8 +135,7 @@ class LoopThread:
         self._tally: Tally | None = None
         self._error: BaseException | None = None
         self._partial = b""
-        self._stop_read, self._stop_write = os.pipe()
-        self.report_fd, self._report_write = os.pipe()
+        self._stop_read, self._stop_write, self.report_fd, self._report_write = two_pipes()
         for descriptor in (self.report_fd, self._report_write, self._stop_write):
             os.set_blocking(descriptor, False)
         self._thread = threading.Thread(target=self._work, name="xenrr-loop", daemon=True)
@@ -119,13 +147,13 @@ class LoopThread:
             at_ns: Monotonic time that the loop waits for, ready to send; 0 for no wait.
 
         Raises:
-            RuntimeError: This machine has no more threads.
+            OSError: This machine has no more threads.
         """
         if at_ns and isinstance(self._spec, (LoopSpec, ConnectSpec)):
             self._spec = replace(self._spec, start_at_ns=at_ns)
         try:
-            self._thread.start()
-        except RuntimeError:
+            start_thread(self._thread)
+        except OSError:
             self._close()
             raise
 

@@ -28,7 +28,7 @@ from xenrr.engine.base import MAX_PIECE_BYTES, Buffers, Ended, Engine, LoopSpec,
 from xenrr.engine.flows import DROP, JOIN_RECORD, LEAVE_RECORD, FlowsEngine, Join
 from xenrr.errors import EngineUnavailable
 from xenrr.frozen import replace
-from xenrr.session.datapath import LoopThread
+from xenrr.session.datapath import LoopThread, start_thread, two_pipes
 from xenrr.session.sockets import room_for_descriptors
 
 __all__ = ["Alone", "Pools", "Stay", "Work", "can_pool", "check_poller", "processors"]
@@ -242,14 +242,13 @@ class Pool:
         self._pending = bytearray()
         self._partial = b""
         self._loop = asyncio.get_running_loop()
-        self._join_read, self._join_write = os.pipe()
-        self._leave_read, self._leave_write = os.pipe()
+        self._join_read, self._join_write, self._leave_read, self._leave_write = two_pipes()
         for descriptor in (self._join_read, self._join_write, self._leave_read):
             os.set_blocking(descriptor, False)
         self._thread = threading.Thread(target=self._work, name="xenrr-pool", daemon=True)
         try:
-            self._thread.start()
-        except RuntimeError:
+            start_thread(self._thread)
+        except OSError:
             for descriptor in (self._join_read, self._join_write, self._leave_read,
                                self._leave_write):
                 os.close(descriptor)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import socket
 import threading
 
 import pytest
-from ends import ENGINES, run, serving
+from ends import ENGINES, RawSender, run, serving
 
 import xenrr
 from xenrr.engine.load import load_engine
@@ -14,6 +17,8 @@ from xenrr.errors import EngineUnavailable
 from xenrr.results.record import EndSpec, TestSpec
 from xenrr.session import pool as pool_module
 from xenrr.session.pool import Pools
+from xenrr.wire.omni import OmniRequest
+from xenrr.wire.sender import PEER_CLOSED
 
 EVERY_ENGINE = pytest.mark.parametrize("engine", ENGINES)
 
@@ -162,3 +167,41 @@ def test_a_pool_that_fails_ends_what_is_in_it_and_no_more(monkeypatch):
 def test_a_poller_that_is_not_there_is_an_error():
     with pytest.raises(EngineUnavailable, match="io_uring"):
         Pools(load_engine("pure"), "io_uring", 0, 1, print)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="reads /proc")
+@pytest.mark.parametrize("alone", [-1, 0], ids=["thread", "pool"])
+@pytest.mark.parametrize("scarce", ["threads", "descriptors"])
+def test_a_machine_without_room_for_a_loop_costs_one_session_only(monkeypatch, alone, scarce):
+    real_start, real_pipe, pipes = threading.Thread.start, os.pipe, []
+
+    def start(thread):
+        if scarce == "threads" and thread.name in ("xenrr-loop", "xenrr-pool"):
+            raise RuntimeError("can't start new thread")
+        real_start(thread)
+
+    def pipe():
+        pipes.append(1)
+        if scarce == "descriptors" and len(pipes) > 1:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real_pipe()
+
+    async def body():
+        async with serving(alone=alone) as server:
+            async with RawSender(server.port) as sender:
+                await sender.identify()
+                response = await sender.ask(OmniRequest(direction=6, test_length=1))
+                before = len(os.listdir("/proc/self/fd"))
+                with monkeypatch.context() as patch:
+                    patch.setattr(threading.Thread, "start", start)
+                    patch.setattr(os, "pipe", pipe)
+                    with socket.create_connection(("127.0.0.1", response.data_port), 10):
+                        assert await sender.event() is PEER_CLOSED
+                left = len(os.listdir("/proc/self/fd")) - before
+            assert "no more threads" in server.lines[0] or "Too many open" in server.lines[0]
+            return left, await measured(server.port, TestSpec(transactions=3))
+
+    left, measurement = run(body())
+    # Its control connection and its data socket are closed.
+    assert left < 0
+    assert measurement.transactions == 3
