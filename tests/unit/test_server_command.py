@@ -53,7 +53,8 @@ def test_a_soft_limit_of_descriptors_does_not_limit_the_senders():
     with running_server(["sh", "-c", command], port), contextlib.ExitStack() as stack:
         senders = [stack.enter_context(open_sender(LOOPBACK, port)) for _ in range(60)]
         for sender in (senders[0], senders[-1]):
-            assert sender.run(TestSpec("TCP_RR", transactions=10)).target_tally.transactions == 10
+            run = sender.run(TestSpec("TCP_RR", transactions=10))
+            assert run.target_tally.transactions == 10
 
 
 def test_a_client_finds_the_passphrase_right_or_wrong():
