@@ -28,9 +28,7 @@ SAMPLES_ABOVE = 10
 TREND_P_VALUE = 0.01
 TREND_CHANGE = 0.02
 CLOCK_SHARE = 0.05
-# Of a rate that was asked for and not achieved; and of a round trip that was spent before
-# its request left.
-SHORTFALL = 0.01
+# Of a round trip that was spent before its request left.
 SLIP_SHARE = 0.1
 # How far the ends may be apart in how long a test was: as a share of it, and in s, because a
 # target begins when it hears of it and ends when it hears of that.
@@ -129,14 +127,8 @@ def check_loss(run: Run) -> Iterator[Doubt]:
 
 def check_rate(run: Run) -> Iterator[Doubt]:
     """The target did not keep up with the rate that was asked for."""
-    asked_tps = run.spec.asked_rate_tps
-    if asked_tps is None:
-        return
-    due = asked_tps * run.elapsed_s
-    # A request more or less at each end; and random arrivals are not the same number twice.
-    noise = 2 + (4 * math.sqrt(due) if run.spec.poisson else 0.0)
-    if due - run.transactions > max(SHORTFALL * due, noise):
-        yield Doubt("rate", f"{asked_tps:.10g} requests/s were asked for and "
+    if run.missed_rate:
+        yield Doubt("rate", f"{run.spec.asked_rate_tps:.10g} requests/s were asked for and "
                             f"{run.rate_tps:.6g} were answered: nobody kept up, so latencies "
                             "grow with the length of the run"
                             + (f"; {run.in_flight} were on their way at its end"
@@ -159,7 +151,7 @@ def check_flows(run: Run) -> Iterator[Doubt]:
     early = run.flows_ended_early()
     if early:
         never = sum(not flow.requests_sent for flow in early)
-        yield Doubt("flows", f"{len(early)} of {len(run.flows)} flows ended before the others"
+        yield Doubt("flows", run.early_flows_text
                     + (f", {never} of them without having begun" if never else ""))
     silent = [flow for flow in run.flows if flow.ended == run.ended
               and flow.requests_sent and not flow.transactions]

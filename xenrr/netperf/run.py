@@ -206,7 +206,7 @@ def _iterations(options: ClientOptions, ends: DataEnds, spec: TestSpec, sender: 
             from xenrr.session.dataoptions import BUSY_POLL_REFUSED
 
             write_err(f"netperf: {BUSY_POLL_REFUSED}\n")
-        write_err(_flows_that_ended_early(run))
+        write_err(_remarks_on(run))
         if "DUMP_TCP_INFO" in os.environ:
             write_err(tcp_info_text(run))
         if spec.interim_s:
@@ -228,10 +228,13 @@ def _as_asked(run: Run) -> Run:
                    remote_cpu=run.remote_cpu if spec.remote.measure_cpu else None)
 
 
-def _flows_that_ended_early(run: Run) -> str:
-    early = run.flows_ended_early()
-    return (f"netperf: {len(early)} of {len(run.flows)} flows ended before the others\n"
-            if early else "")
+def _remarks_on(run: Run) -> str:
+    """What the tables have no room for, a line each."""
+    remarks = [run.early_flows_text]
+    if run.missed_rate:
+        remarks.append(f"{run.spec.asked_rate_tps:.10g} requests/s were asked for and "
+                       f"{run.rate_tps:.6g} were answered")
+    return "".join(f"netperf: {remark}\n" for remark in remarks if remark)
 
 
 def _interim_writer(options: ClientOptions,

@@ -53,6 +53,8 @@ MAX_DURATION_S = 10_000_000
 MAX_BURST = 1_000_000
 # Requests per second, of each flow or of all.
 MIN_RATE_TPS, MAX_RATE_TPS = 0.001, 1e9
+# So much of a rate may be missing.
+SHORTFALL = 0.01
 # netperf's own range for the ports of connection tests.
 CONNECT_PORTS = (5000, 65535)
 
@@ -595,7 +597,29 @@ class Run:
 
     def flows_ended_early(self) -> tuple[FlowRecord, ...]:
         """Those of many flows that did not last as long as the run did."""
-        return tuple(flow for flow in self.flows if flow.ended != self.ended)
+        # What ended the run, the end of the control connection say, stopped those that did.
+        lasted = (self.ended, "stopped")
+        return tuple(flow for flow in self.flows if flow.ended not in lasted)
+
+    @property
+    def early_flows_text(self) -> str:
+        """How many flows ended early, in words; empty for none."""
+        early, flows = len(self.flows_ended_early()), len(self.flows)
+        if early == flows:
+            return f"all {flows} flows ended early" if flows else ""
+        return f"{early} of {flows} flows ended before the others" if early else ""
+
+    @property
+    def missed_rate(self) -> bool:
+        """Whether clearly fewer requests were answered than a rate asked for."""
+        asked_tps = self.spec.asked_rate_tps
+        if asked_tps is None:
+            return False
+        due = asked_tps * self.elapsed_s
+        # A request more or less at each end; and random arrivals are not the same number
+        # twice.
+        noise = 2 + (4 * due ** 0.5 if self.spec.poisson else 0.0)
+        return due - self.transactions > max(SHORTFALL * due, noise)
 
     @property
     def undecomposed(self) -> int:

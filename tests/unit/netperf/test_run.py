@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from xenrr.errors import ConnectionLost, EngineUnavailable, PeerRefused, RemoteProtocolError
-from xenrr.results.record import Run, SocketFacts
+from xenrr.results.record import FlowRecord, Run, SocketFacts
 
 RR = "-H 127.0.0.1 -t TCP_RR"
 TITLE = "MIGRATED TCP REQUEST/RESPONSE TEST from "
@@ -40,6 +40,22 @@ def test_busy_polling_that_was_refused_is_said_once(netperf, records, in_effect)
     said = netperf(f"{RR} --busy-poll 20 -i 3 -I 99,1", records.FakeSender(run))
     note = "netperf: this system does not let us busy-poll"
     assert (said.code, said.err.count(note)) == (0, int(in_effect < -1))
+
+
+@pytest.mark.parametrize(("rate", "said"), [
+    ("900k", "netperf: 900000 requests/s were asked for and 72016 were answered\n"),
+    ("72100", "")])
+def test_a_rate_that_was_missed_is_said(netperf, rate, said):
+    assert netperf(f"{RR} -l 1 --rate {rate}").err == said
+
+
+@pytest.mark.parametrize(("ended", "flows", "said"), [
+    ("time", ["time", "peer"], "netperf: 1 of 2 flows ended before the others\n"),
+    ("peer", ["stopped", "peer"], ""),
+    ("peer", ["error", "error"], "netperf: all 2 flows ended early\n")])
+def test_flows_that_ended_early_are_said(netperf, records, ended, flows, said):
+    run = records.run(ended=ended, flows=tuple(FlowRecord("h:1", flow) for flow in flows))
+    assert netperf(RR, records.FakeSender(run)).err == said
 
 
 def test_interim_results_stand_between_header_and_table(netperf, records):
