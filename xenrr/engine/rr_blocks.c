@@ -39,15 +39,27 @@ rr_free_histogram(struct histogram *histogram)
 
     for (part = 0; part < PARTS; part++)
         free(histogram->parts[part]);
+    free(histogram->carried);
 }
 
-uint64_t *
+uint16_t *
 rr_add_part(struct histogram *histogram, size_t part)
 {
     histogram->parts[part] = calloc(PART_COUNTS, sizeof **histogram->parts);
     if (histogram->parts[part] == NULL)
         histogram->no_memory = 1;
     return histogram->parts[part];
+}
+
+void
+rr_carry(struct histogram *histogram, size_t index)
+{
+    if (histogram->carried == NULL)
+        histogram->carried = calloc((size_t) RR_COUNTS, sizeof *histogram->carried);
+    if (histogram->carried == NULL)
+        histogram->no_memory = 1;
+    else
+        histogram->carried[index] += UINT16_MAX + UINT64_C(1);
 }
 
 /* ---- packing ---- */
@@ -126,10 +138,12 @@ rr_put_histogram(struct blocks *blocks, const struct histogram *histogram)
         if (histogram->parts[part] == NULL)
             continue;
         for (step = 0; step < PART_COUNTS; step++) {
-            if (histogram->parts[part][step] == 0)
-                continue;
             pair[0] = part * PART_COUNTS + step;
             pair[1] = histogram->parts[part][step];
+            if (histogram->carried != NULL)
+                pair[1] += histogram->carried[pair[0]];
+            if (pair[1] == 0)
+                continue;
             put_bytes(blocks, pair, sizeof pair);
         }
     }

@@ -81,9 +81,12 @@ struct timeout {
     int64_t ns;
 };
 
-/* A histogram whose counts are made part by part, when something falls into them. */
+/* A histogram whose counts are made part by part, when something falls into them. Counts
+ * are small, so that those of a thousand flows fit into a cache: what runs over is kept
+ * elsewhere. */
 struct histogram {
-    uint64_t *parts[RR_COUNTS / (SUB_BUCKETS / 2)];
+    uint16_t *parts[RR_COUNTS / (SUB_BUCKETS / 2)];
+    uint64_t *carried; /* RR_COUNTS of them; NULL: nothing has run over */
     int64_t min_ns; /* above max_ns while empty */
     int64_t max_ns;
     int64_t sum_ns;
@@ -304,13 +307,17 @@ void
 rr_free_histogram(struct histogram *histogram);
 
 /* NULL: no memory, and the histogram says so when it is packed. */
-uint64_t *
+uint16_t *
 rr_add_part(struct histogram *histogram, size_t part);
+
+/* The count at this index has run over. */
+void
+rr_carry(struct histogram *histogram, size_t index);
 
 static inline void
 count_in(struct histogram *histogram, int64_t value_ns)
 {
-    uint64_t *part;
+    uint16_t *part;
     size_t index;
 
     if (RR_UNLIKELY(value_ns < 0))
@@ -331,7 +338,8 @@ count_in(struct histogram *histogram, int64_t value_ns)
         if (part == NULL)
             return;
     }
-    part[index % PART_COUNTS]++;
+    if (RR_UNLIKELY(++part[index % PART_COUNTS] == 0))
+        rr_carry(histogram, index);
 }
 
 /* Blocks: begin one, put things into it, end it. What fails on the way is said by

@@ -38,6 +38,17 @@ poller_of(enum rr_poller which)
     }
 }
 
+void *
+rr_alloc_lines(size_t bytes)
+{
+    void *memory;
+
+    if (posix_memalign(&memory, LINE_BYTES, bytes) != 0)
+        return NULL;
+    memset(memory, 0, bytes);
+    return memory;
+}
+
 int
 rr_open_poller(struct many *many)
 {
@@ -220,12 +231,19 @@ slot_of(const struct sending *sending, int64_t window, int64_t number)
     return slot < window ? slot : slot - window;
 }
 
+/* Open loop: when the request of a slot really left. */
+static int64_t *
+left_at(const struct many *many, const struct sending *sending, int64_t slot)
+{
+    return &sending->starts[many->loop->window + slot];
+}
+
 /* The request that is oldest in flight leaves the ring. */
 static void
 note_slip(struct many *many, const struct sending *sending, int64_t slot)
 {
     count_in(&many->loop->beside[1].histogram,
-             sending->sents[slot] - sending->starts[slot]);
+             *left_at(many, sending, slot) - sending->starts[slot]);
 }
 
 static void
@@ -235,12 +253,25 @@ complete(struct many *many, struct sending *sending, int64_t now)
     int64_t latency_ns = now - sending->starts[sending->head];
 
     if (many->schedule != NULL) {
-        count_in(&loop->beside[0].histogram, now - sending->sents[sending->head]);
+        count_in(&loop->beside[0].histogram,
+                 now - *left_at(many, sending, sending->head));
         note_slip(many, sending, sending->head);
     }
     if (++sending->head == loop->window)
         sending->head = 0;
     rr_count_response(many, sending, latency_ns, now);
+}
+
+/* A histogram is so wide that of a thousand none is near when it is wanted. Several round
+ * trips that are counted at once wait for it together. */
+static void
+count_fresh(struct sending *sending)
+{
+    uint32_t i;
+
+    for (i = 0; i < sending->fresh_count; i++)
+        count_in(&sending->histogram, sending->fresh[i]);
+    sending->fresh_count = 0;
 }
 
 void
@@ -251,10 +282,18 @@ rr_count_response(struct many *many, struct sending *sending, int64_t latency_ns
 
     sending->in_flight--;
     record(loop, latency_ns);
-    count_in(&sending->histogram, latency_ns);
+    if (RR_UNLIKELY((uint64_t) latency_ns > UINT32_MAX)) {
+        count_in(&sending->histogram, latency_ns);
+    } else {
+        sending->fresh[sending->fresh_count++] = (uint32_t) latency_ns;
+        if (sending->fresh_count == FRESH)
+            count_fresh(sending);
+    }
     loop->tally.transactions++;
-    sending->silences = 0;
-    sending->last_heard = now;
+    if (sending->flow.datagram) {
+        sending->silences = 0;
+        sending->last_heard = now;
+    }
     if (++sending->flow.transactions == loop->spec.transactions)
         rr_end_flow(many, &sending->flow, RR_COUNT, 0);
 }
@@ -265,15 +304,15 @@ rr_push_request(struct many *many, struct sending *sending, int64_t intended,
 {
     int64_t slot;
 
-    if (sending->numbers != NULL) {
+    if (many->numbers != NULL) {
         rr_push_numbered(many, sending, intended, now);
         return;
     }
     slot = slot_of(sending, many->loop->window, sending->in_flight);
     sending->starts[slot] = intended;
     if (many->schedule != NULL)
-        sending->sents[slot] = now;
-    if (sending->in_flight == 0)
+        *left_at(many, sending, slot) = now;
+    if (sending->in_flight == 0 && sending->flow.datagram)
         sending->last_heard = now;
     sending->in_flight++;
     sending->requests_sent++;
@@ -382,8 +421,9 @@ room_again(struct many *many, struct flow *flow)
         int64_t held = held_back(flow);
 
         for (; held > 0; held--)
-            sending->sents[slot_of(sending, many->loop->window,
-                                   sending->in_flight - held)] = many->loop->now;
+            *left_at(many, sending,
+                     slot_of(sending, many->loop->window, sending->in_flight - held)) =
+                many->loop->now;
     }
     rr_send_unsent(many, flow);
     if (flow->unsent == 0)
@@ -476,7 +516,7 @@ rr_open_flows(struct rr_loop *loop, const char *fds)
     many->running = spec->flows;
     many->last_ended = RR_TIME;
     many->next_look = INT64_MAX;
-    many->sendings = calloc((size_t) spec->flows, sizeof *many->sendings);
+    many->sendings = rr_alloc_lines((size_t) spec->flows * sizeof *many->sendings);
     if (many->sendings == NULL)
         return -1;
     if (loop->window > 1 || rings > 1) {
@@ -498,7 +538,6 @@ rr_open_flows(struct rr_loop *loop, const char *fds)
         sending->starts = many->starts == NULL
                               ? &sending->start
                               : many->starts + i * loop->window * rings;
-        sending->sents = sending->starts + (rings - 1) * loop->window;
     }
     if (spec->datagram && rr_numbered(spec->request_bytes, spec->response_bytes)
         && rr_open_many_numbers(many) < 0)
@@ -590,6 +629,7 @@ rr_settle_flows(struct rr_loop *loop)
             flow->ended = (enum rr_ended) tally->ended;
             flow->saved_errno = (int) tally->saved_errno;
         }
+        count_fresh(sending);
         sending->in_flight -= held;
         sending->requests_sent -= held;
         if (sending->numbers != NULL)

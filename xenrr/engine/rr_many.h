@@ -19,13 +19,33 @@
 
 #include "rr_common.h"
 
+#include <stddef.h>
+
 /* A flow that has more to do than this lets the others have a turn. */
 #define TURN 64
 
 struct many;
 
+/* With a thousand flows nothing of a message's own is in the nearest caches any more: the
+ * kernel has been there for all the others. So it counts how many lines of them it touches.
+ * Flows begin with a line; what is seldom wanted fills the first one, and what each message
+ * wants lies behind it, where pointers have 64 bits. */
+#define LINE_BYTES 64
+/* Round trips of a flow that wait to be counted; with how many there are they fill a line. */
+#define FRESH 15
+
 /* What both ends keep of a connection. */
 struct flow {
+    struct flow *next_again;
+    uint64_t batch; /* target: when it began to leave */
+    size_t slot; /* poll: where it is in the table */
+    int64_t part; /* io_uring: size of a send that is no whole message */
+    int64_t malformed;
+    enum rr_ended ended;
+    int saved_errno;
+    int operations; /* io_uring: how many of its operations are out */
+    char spare[12];
+
     int fd;
     unsigned char datagram;
     unsigned char over; /* it takes no part any more */
@@ -36,23 +56,15 @@ struct flow {
     unsigned char
         crowd; /* its calls are made elsewhere: rr_crowd.c, rr_many_numbered.c */
     unsigned char listens; /* io_uring: a receive is out */
-    int operations; /* io_uring: how many of its operations are out */
     int64_t in_bytes; /* size of a message that comes in, and of one that goes out */
     int64_t out_bytes;
     int64_t have; /* bytes received of messages that are not dealt with yet */
     int64_t unsent;
-    int64_t part; /* io_uring: size of a send that is no whole message */
     int64_t transactions;
     int64_t bytes_received;
     int64_t bytes_sent;
     int64_t recv_calls;
     int64_t send_calls;
-    int64_t malformed;
-    enum rr_ended ended;
-    int saved_errno;
-    size_t slot; /* poll: where it is in the table */
-    uint64_t batch; /* target: when it began to leave */
-    struct flow *next_again;
 };
 
 /* A way to wait for many connections. */
@@ -125,9 +137,15 @@ struct sending {
     struct flow flow;
     int64_t in_flight;
     int64_t head;
-    int64_t *starts; /* ring of start times, oldest at `head` */
-    int64_t *sents; /* open loop: when they really left */
+    /* Ring of start times, oldest at `head`; open loop: behind it one of when they really
+     * left. */
+    int64_t *starts;
+    /* `starts` of a window of one. With numbers: when a request began, or was meant to
+     * leave, that waits for room; else 0. */
+    int64_t start;
     int64_t requests_sent;
+    uint32_t fresh_count;
+    uint32_t fresh[FRESH]; /* in ns */
     int64_t lost;
     int64_t late;
     int64_t silences;
@@ -137,12 +155,15 @@ struct sending {
     double offset; /* the same from the beginning, in ns */
     uint64_t random;
     int delayed; /* it is not in the heap: no window, or no room */
-    struct histogram histogram;
-    /* `starts` of a window of one. With numbers: when a request began, or was meant to
-     * leave, that waits for room; else 0. */
-    int64_t start;
     struct numbers *numbers;
+    struct histogram histogram;
 };
+
+typedef char flows_fill_lines[sizeof(void *) != 8
+                                      || (sizeof(struct sending) % LINE_BYTES == 0
+                                          && offsetof(struct flow, fd) == LINE_BYTES)
+                                  ? 1
+                                  : -1];
 
 extern const struct poller rr_epoll_poller;
 extern const struct poller rr_poll_poller;
@@ -151,6 +172,10 @@ extern const struct poller rr_uring_poller;
 /* Choose the poller that spec.poller names and open it. -1: errno. */
 int
 rr_open_poller(struct many *many);
+
+/* Zeros that begin with a line of the caches; for free(). NULL: no memory. */
+void *
+rr_alloc_lines(size_t bytes);
 
 /* Let the flow have a turn after the others. */
 void

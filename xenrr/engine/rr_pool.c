@@ -417,7 +417,7 @@ admit(struct many *many, const struct join *join)
     error = mark_taken(many->pool, join);
     if (error != 0)
         return error;
-    serving = calloc(1, sizeof *serving);
+    serving = rr_alloc_lines(sizeof *serving);
     if (serving == NULL) {
         many->pool->taken[join->fd] = 0;
         return ENOMEM;

@@ -28,9 +28,9 @@ struct crowd;
 
 struct serving {
     struct flow flow; /* the first field */
-    int64_t id;
     int64_t limit;
     int64_t started_ns;
+    int64_t id;
     int64_t ended_ns;
     int64_t strays;
     struct crowd *crowd;
