@@ -40,7 +40,7 @@ from xenrr.frozen import replace
 from xenrr.results.record import SECOND_NS
 from xenrr.session.dataoptions import BACKLOG, apply_options, keep_accepted
 from xenrr.session.datapath import RELEASE_AFTER_S
-from xenrr.session.pool import Alone, Pools, Work, can_pool
+from xenrr.session.pool import Alone, Pools, Promise, Work, can_pool
 from xenrr.session.replies import Offer, Outcome, response_to, results_of
 from xenrr.session.requests import PAD_TIME_S, AnyRequest, AnyResponse, AnyResults
 from xenrr.session.shapes import End, Shape
@@ -83,14 +83,14 @@ class TestAnswer:
         sender: Address of the control connection's far end.
         cpus: Number of CPUs to report, ``None`` for what the system has.
         spin, busy_poll_us: See ``TargetPolicy``.
-        flows: Data connections that the sender was promised.
+        promise: Data connections that the sender was promised, ``None`` for one.
 
     Attributes:
         usage: CPU utilisation in the data phase, ``None`` where it was not measured.
         strangers: How many were turned away.
         spins: Whether the loop polls before it blocks.
         where: How the loop waited, empty for a blocking one of its own.
-        flows: See above.
+        flows: How many data connections it has.
 
     Raises:
         Refused: The data socket cannot be had, or leads elsewhere.
@@ -101,11 +101,12 @@ class TestAnswer:
     def __init__(
         self, wanted: TestWanted, request: AnyRequest, engine: Engine, pools: Pools,
         peer: str | None, sender: str, cpus: int | None = None, spin: bool = False,
-        busy_poll_us: int = -1, flows: int = 1,
+        busy_poll_us: int = -1, promise: Promise | None = None,
     ) -> None:
         self._wanted = wanted = replace(
             wanted, options=replace(wanted.options, busy_poll=busy_poll_us))
-        self.flows = flows
+        self._promise = promise
+        self.flows = flows = max(promise.flows, 1) if promise else 1
         self.spins = spin and wanted.shape is Shape.ROUNDS and flows == 1
         self.where = ""
         self._request = request
@@ -171,6 +172,8 @@ class TestAnswer:
         except OSError as exc:  # nothing can be sent to where the sender wants it
             return Tally(ended=Ended.ERROR, errno=exc.errno or errno.EHOSTUNREACH)
         assert self._data is not None
+        if self._promise is not None:
+            self._promise.arrived()
         if self._meter is not None:
             self._meter.start()
         tally = await self._take_part(self._data, gone)

@@ -31,7 +31,8 @@ from xenrr.frozen import replace
 from xenrr.session.datapath import LoopThread, start_thread, two_pipes
 from xenrr.session.sockets import room_for_descriptors
 
-__all__ = ["Alone", "Pools", "Stay", "Work", "can_pool", "check_poller", "processors"]
+__all__ = ["Alone", "Pools", "Promise", "Stay", "Work", "can_pool", "check_poller",
+           "processors"]
 
 # A pool that serves nobody for this long ends; the next one is there within a millisecond.
 IDLE_S = 10.0
@@ -441,6 +442,31 @@ class Movable:
         stay.over.add_done_callback(lambda _: _set_done(self.over))
 
 
+class Promise:
+    """Flows that are set aside for one sender; made by ``Pools``.
+
+    Attributes:
+        flows: How many.
+    """
+
+    def __init__(self, pools: Pools, flows: int) -> None:
+        self._pools = pools
+        self._awaited = self.flows = flows
+        pools.room -= flows
+        pools.awaited += flows
+
+    def arrived(self) -> None:
+        """Their descriptors are open: from now on they count among those in use."""
+        self._pools.awaited -= self._awaited
+        self._awaited = 0
+
+    def end(self) -> None:
+        """Give back what is set aside; again does nothing."""
+        self.arrived()
+        self._pools.room += self.flows
+        self.flows = 0
+
+
 class Pools:
     """All pools of a server, and who goes there.
 
@@ -451,6 +477,10 @@ class Pools:
             there are processors.
         max_flows: Bound of the flows that senders of many have together.
         log: Takes a line when a pool fails.
+
+    Attributes:
+        room: How many flows may still be promised.
+        awaited: How many are promised whose descriptors are not open yet.
 
     Raises:
         EngineUnavailable: The poller does not work here.
@@ -464,7 +494,8 @@ class Pools:
         self._poller = check_poller(engine, poller)
         self._limit = processors() if alone < 0 else alone
         self._most = max(1, processors() // 2)
-        self._room = max_flows
+        self.room = max_flows
+        self.awaited = 0
         self._log = log
         self._pools: list[Pool] = []
         self._running = 0
@@ -499,19 +530,16 @@ class Pools:
         stay.over.add_done_callback(lambda _: self._look_for_idle())
         return stay
 
-    def reserve(self, flows: int) -> int:
+    def promise(self, flows: int) -> tuple[int, Promise | None]:
         """How many flows a sender can have of those it asks for.
 
-        Only where that is all of them are they set aside for it; ``free`` gives them back.
+        Returns:
+            That number, and where it is all of them, what was set aside for it.
         """
-        room = max(room_for_descriptors(min(flows, self._room)), 0)
-        if room == flows:
-            self._room -= flows
-        return room
-
-    def free(self, flows: int) -> None:
-        """Flows that were reserved are over."""
-        self._room += flows
+        # Those that others were promised and have not opened will need theirs as well.
+        wanted = max(min(flows, self.room), 0)
+        room = max(room_for_descriptors(self.awaited + wanted) - self.awaited, 0)
+        return room, Promise(self, flows) if room == flows else None
 
     def close(self) -> None:
         """End all pools; no test is under way."""

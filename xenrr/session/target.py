@@ -25,7 +25,7 @@ from xenrr.session.answer import TestAnswer
 from xenrr.session.dataoptions import BUSY_POLL_REFUSED, may_busy_poll
 from xenrr.session.details import HOST, USAGE, host_pages, usage_pages
 from xenrr.session.eventloop import run
-from xenrr.session.pool import Pools
+from xenrr.session.pool import Pools, Promise
 from xenrr.session.replies import CPU_RATE
 from xenrr.session.requests import AnyRequest
 from xenrr.session.shapes import Shape
@@ -262,7 +262,7 @@ class _Session:
         self._engine = engine
         self._pools = pools
         # Promised to the sender for its next test.
-        self._flows = 0
+        self._promise: Promise | None = None
         self._log = log
         self._sock = sock
         self._peer = str(address[0])
@@ -282,7 +282,7 @@ class _Session:
         while True:
             # Flows that are set aside for this sender are so many fewer for others.
             request = await self._next_request(
-                MESSAGE_LIMIT_S if self._flows else IDLE_LIMIT_S)
+                MESSAGE_LIMIT_S if self._promise else IDLE_LIMIT_S)
             if request is PEER_CLOSED:
                 return
             if self._policy.debug:
@@ -302,9 +302,7 @@ class _Session:
                 await self._tell(request)
             elif isinstance(request, FlowsRequest):
                 self._free_flows()
-                room = self._pools.reserve(request.flows)
-                if room == request.flows:
-                    self._flows = room
+                room, self._promise = self._pools.promise(request.flows)
                 await self._reply(FlowsResponse(room))
             elif not isinstance(request, PassphraseRequest):
                 await self._reply(ErrorResponse(UNKNOWN_REQUEST_ERRNO))
@@ -317,8 +315,9 @@ class _Session:
         self._sock.close()
 
     def _free_flows(self) -> None:
-        flows, self._flows = self._flows, 0
-        self._pools.free(flows)
+        if self._promise is not None:
+            self._promise.end()
+        self._promise = None
 
     async def _passphrase_is_right(self) -> bool:
         import hmac
@@ -341,7 +340,7 @@ class _Session:
                                 None if self._policy.any_data_peer else self._peer,
                                 self._peer, self._policy.cpus, spin=self._policy.spin,
                                 busy_poll_us=self._policy.busy_poll_us,
-                                flows=max(self._flows, 1))
+                                promise=self._promise)
         except Refused as exc:
             self._log(f"{self.name}: refused with error {exc.errno}: {exc}")
             await self._reply(ErrorResponse(exc.errno))

@@ -19,6 +19,7 @@ from xenrr.engine.flows import SERVICE, SLIP
 from xenrr.errors import SpecError
 from xenrr.results.record import EndSpec, TestSpec
 from xenrr.session import answer as answer_module
+from xenrr.session import pool as pool_module
 from xenrr.session import sockets as sockets_module
 from xenrr.session import target as target_module
 from xenrr.session.sender import open_sender
@@ -290,6 +291,36 @@ def test_flows_that_are_set_aside_and_not_used_are_given_back(monkeypatch):
             return closed, await other.ask(FlowsRequest(6))
 
     assert run(body()) == (b"", FlowsResponse(6))
+
+
+def test_what_one_was_promised_is_not_promised_to_another(monkeypatch):
+    # So many descriptors can be opened, whatever is open.
+    monkeypatch.setattr(pool_module, "room_for_descriptors", lambda wanted: min(wanted, 10))
+
+    async def body():
+        async with serving(max_flows=100) as server, RawSender(server.port) as one, \
+                RawSender(server.port) as other:
+            await one.identify()
+            await other.identify()
+            rooms = []
+            for sender, flows in ((one, 6), (other, 6), (other, 4), (one, 7), (one, 6)):
+                rooms.append((await sender.ask(FlowsRequest(flows))).flows)
+            # What has connected is counted where it is counted as open.
+            response = await one.ask(replace(RR, test_length=30))
+            async with contextlib.AsyncExitStack() as stack:
+                for _ in range(6):
+                    _, writer = await asyncio.open_connection("127.0.0.1", response.data_port)
+                    stack.callback(writer.close)
+                for _ in range(100):
+                    rooms.append((await other.ask(FlowsRequest(6))).flows)
+                    if rooms[-1] == 6:
+                        break
+                    await asyncio.sleep(0.02)
+                return rooms
+
+    rooms = run(body())
+    assert rooms[:5] == [6, 4, 4, 6, 6]
+    assert rooms[-1] == 6
 
 
 def test_a_request_of_each_flow_has_room_at_once():
