@@ -18,7 +18,7 @@ from contextlib import nullcontext
 from socket import socket
 from typing import TYPE_CHECKING
 
-from xenrr.engine.base import AnySpec, ConnectSpec, Role, StreamSpec, Tally
+from xenrr.engine.base import AnySpec, ConnectSpec, LoopSpec, Role, StreamSpec, Tally
 from xenrr.engine.pure_common import Phase, no_broken_pipe_signal
 from xenrr.engine.pure_connect import ConnectSender, ConnectTarget
 from xenrr.engine.pure_rr import RoundTripSender, RoundTripTarget
@@ -43,9 +43,9 @@ class PureEngine:
         if sock is not None and sock.gettimeout() is not None:
             raise LocalProtocolError("an engine needs a blocking socket without a timeout")
         # send() can be told to raise no signal, write() and sendfile() cannot.
-        signals = (no_broken_pipe_signal() if not isinstance(spec, ConnectSpec)
-                   and (spec.plain_write or getattr(spec, "file_fd", -1) >= 0)
-                   else nullcontext())
+        writes = isinstance(spec, LoopSpec) or (isinstance(spec, StreamSpec)
+                                                and (spec.plain_write or spec.file_fd >= 0))
+        signals = no_broken_pipe_signal() if writes else nullcontext()
         with signals:
             try:
                 phase = _phase(sock, spec, stop_fd, report_fd)

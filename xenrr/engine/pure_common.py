@@ -32,10 +32,33 @@ from xenrr.engine.base import (
 )
 from xenrr.stats.histogram import HIGHEST_NS, Histogram, counts_index, highest_equivalent
 
-__all__ = ["CHUNK_BYTES", "FOLD_SAMPLES", "MAX_STRAYS", "MIN_STEP_NS", "NEVER",
-           "NO_SIGNAL", "TARGET_TEXT", "TEXT", "TRUNCATE", "Brake", "Incoming", "Outgoing",
-           "Over", "Phase", "Samples", "SocketTimeout", "Timed", "how_it_failed",
-           "no_broken_pipe_signal", "pour", "receiver_function", "ring", "sender_function"]
+__all__ = [
+    "CHUNK_BYTES",
+    "FOLD_SAMPLES",
+    "MAX_STRAYS",
+    "MIN_STEP_NS",
+    "NEVER",
+    "NO_SIGNAL",
+    "TARGET_TEXT",
+    "TEXT",
+    "TRUNCATE",
+    "Brake",
+    "Incoming",
+    "Outgoing",
+    "Over",
+    "Phase",
+    "Samples",
+    "Sendable",
+    "SocketTimeout",
+    "Timed",
+    "how_it_failed",
+    "no_broken_pipe_signal",
+    "pour",
+    "receiver_function",
+    "ring",
+    "sender_function",
+    "taker_function",
+]
 
 # Content of every message a sender sends, unless it was told another; nobody looks at it.
 TEXT = b"netperf"
@@ -50,6 +73,8 @@ MIN_STEP_NS = 1_000_000
 FOLD_SAMPLES = 1 << 18
 FOLD_VALUES = 1 << 17
 NEVER = 1 << 63
+# Longest message for which Python may make memory anew each time.
+READ_BYTES = 4096
 # Python's own buffers begin at a multiple of this.
 NATURAL_ALIGNMENT = 8
 
@@ -173,6 +198,8 @@ class Incoming:
     ) -> None:
         in_pieces = size > CHUNK_BYTES and not whole
         self.width = 1 if in_pieces else width
+        # Whether nobody asked for a place in memory.
+        self.anywhere = self.width == 1 and alignment <= NATURAL_ALIGNMENT and not offset
         self._views = ring(CHUNK_BYTES if in_pieces else size, self.width, alignment, offset)
         self.first = self._views[0]
 
@@ -526,6 +553,10 @@ class Timed(Phase):
             return None
         if self.stop_asked():
             return Ended.STOPPED
+        # Here, where without a burst no request is in flight that would have to wait for it.
+        if len(self.samples.raw) >= FOLD_SAMPLES:
+            self.samples.fold()
+            self.now = monotonic_ns()
         self.plan_tick()
         return None
 
@@ -588,6 +619,26 @@ def receiver_function(sock: socket, spin: bool) -> Callable[..., int]:
             give_way()
 
     return receive
+
+
+def taker_function(
+    receive: Callable[..., int], incoming: Incoming, spin: bool
+) -> Callable[[int, int], Sendable]:
+    """A function that gets a message of a descriptor, of that many bytes at most.
+
+    Args:
+        receive: What ``receiver_function`` returned.
+        incoming: Where messages have to lie, if it matters.
+        spin: As there.
+    """
+    view = incoming.first
+    if incoming.anywhere and not spin and len(view) <= READ_BYTES:
+        return os.read
+
+    def take(descriptor: int, want: int) -> Sendable:
+        return view[:receive(view)]
+
+    return take
 
 
 def sender_function(sock: socket, plain_write: bool) -> Callable[[Sendable, int], int]:

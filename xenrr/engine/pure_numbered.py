@@ -14,8 +14,8 @@ from time import monotonic_ns
 from typing import Generic, TypeVar
 
 from xenrr.engine.base import HEAD, HEAD_BYTES, MAGIC, TICK_NS, Ended, LoopSpec
-from xenrr.engine.pure_common import FOLD_SAMPLES, MIN_STEP_NS, NEVER
-from xenrr.engine.pure_rr import SEND_FLAGS, RoundTripSender
+from xenrr.engine.pure_common import MIN_STEP_NS, NEVER, Sendable
+from xenrr.engine.pure_rr import RoundTripSender
 from xenrr.stats.histogram import Histogram
 
 __all__ = ["Numbered", "NumberedSender"]
@@ -120,15 +120,11 @@ class NumberedSender(RoundTripSender):
             return self.receive_response(0)
         size = self.spec.response_bytes
         request_bytes = self.spec.request_bytes
-        request = self.outgoing.piece(0, request_bytes)
-        head_out = request[:HEAD_BYTES]
-        view = self.incoming.first
-        head_in = view[:HEAD_BYTES]
-        recv_into = self.receive
-        send = self.send
+        take, (descriptor, want) = self.take, self.take_words
+        send, (what, how) = self.put, self.put_words
+        head_out = self.outgoing.piece(0, request_bytes)[:HEAD_BYTES]
         clock = monotonic_ns
         pack = HEAD.pack
-        flags = SEND_FLAGS
         due = self.due
         samples = self.samples.raw
         append = samples.append
@@ -140,18 +136,18 @@ class NumberedSender(RoundTripSender):
         number = numbers.next
         budget = min(budget, NUMBERS - number)
         head = b""
-        got = size
+        got: Sendable | None = None
         now = heard = 0
         put = request_bytes
         strange = False
         failure: OSError | None = None
         try:
             for _ in repeat(None, budget):
-                got = recv_into(view)
-                if got != size:
+                got = take(descriptor, want)
+                if len(got) != size:
                     break
                 now = clock()
-                head = head_in.tobytes()
+                head = bytes(got[:HEAD_BYTES])
                 # Late, out of order, without a number, or of the round before.
                 strange = now >= due or head <= newest or head not in starts
                 if strange:
@@ -164,23 +160,21 @@ class NumberedSender(RoundTripSender):
                 head_out[:] = head
                 starts[head] = now
                 try:
-                    put = send(request, flags)
+                    put = send(what, how)
                 except OSError as exc:
                     put, failure = -1, exc
                 if put != request_bytes:
                     break
         except BlockingIOError:
-            got = -1
+            got = None
         finally:
             numbers.newest = newest
             numbers.next = number % NUMBERS
             self.sprinted(len(samples) - before, heard)
-        if len(samples) >= FOLD_SAMPLES:
-            self.samples.fold()
-        if got < 0:
+        if got is None:
             return self.heard_nothing()
-        if got != size:
-            return self.received(got)
+        if len(got) != size:
+            return self.received(len(got))
         if strange:
             self.recv_calls += 1
             return self.response(head)

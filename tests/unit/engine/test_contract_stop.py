@@ -22,7 +22,7 @@ from engines import (
     target_spec,
 )
 
-from xenrr.engine.base import INTERIM_RECORD, Buffers, Ended, Interim, Tally
+from xenrr.engine.base import INTERIM_RECORD, Buffers, Ended, Interim, Role, Tally
 from xenrr.errors import LocalProtocolError
 
 
@@ -153,6 +153,40 @@ def test_stop_while_a_send_is_blocked(engine, connect, stop_pipe):
     assert 0 < tally.bytes_sent < 1 << 30
 
 
+@pytest.mark.parametrize("stops", [False, True], ids=["reads on", "stops"])
+def test_a_later_message_that_finds_no_room(engine, connect, stop_pipe, stops):
+    """Not the first, as that one is sent before things go fast; from either end."""
+    size = 1 << 20
+    for role in Role:
+        near, far = connect(False)
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+        if role is Role.SENDER:
+            spec = sender_spec(request_bytes=size, transactions=2)
+        else:
+            spec = target_spec(response_bytes=size, transactions=2)
+        run = Running(engine, near, spec, stop_pipe[0])
+        for turn in range(2):
+            if role is Role.TARGET:
+                far.send(b"x")
+            if turn:
+                await_data(far)
+                time.sleep(0.1)     # the buffers fill up
+                if stops:
+                    break
+            assert len(far.recv(size, socket.MSG_WAITALL)) == size
+            if role is Role.SENDER:
+                far.send(b"r")
+        if stops:
+            os.write(stop_pipe[1], b"x")
+        tally = run.tally()
+        if stops:
+            os.read(stop_pipe[0], 1)
+        assert (tally.ended, tally.transactions) == (
+            (Ended.STOPPED, 1) if stops else (Ended.COUNT, 2))
+        assert tally.bytes_sent < 2 * size if stops else tally.bytes_sent == 2 * size
+
+
 def test_stop_while_the_target_cannot_send(engine, connect, stop_pipe):
     near, far = connect(False)
     run = Running(engine, far, target_spec(response_bytes=1 << 30), stop_pipe[0])
@@ -216,16 +250,18 @@ def test_a_response_cut_off_by_the_end_is_left_over(engine, connect):
 def test_timeouts_of_the_socket_come_back(pair, connect, datagram):
     near, far = connect(datagram)
     value = struct.pack("@ll", 7, 250_000)
-    for sock in (near, far):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+    timeouts = [(sock, option) for sock in (near, far)
+                for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO)]
+    for sock, option in timeouts:
+        sock.setsockopt(socket.SOL_SOCKET, option, value)
     before = near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)
     answering = Running(pair[1], far, target_spec(datagram, transactions=5,
                                                   idle_end_ns=60_000 * MS))
     spec = sender_spec(datagram, transactions=5, loss_timeout_ns=10_000 * MS)
     assert Running(pair[0], near, spec).tally().ended is Ended.COUNT
     assert answering.tally().ended is Ended.COUNT
-    for sock in (near, far):
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == before
+    for sock, option in timeouts:
+        assert sock.getsockopt(socket.SOL_SOCKET, option, 16) == before
 
 
 def test_a_socket_with_a_python_timeout_is_refused(engine, connect):

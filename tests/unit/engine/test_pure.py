@@ -11,20 +11,23 @@ import tempfile
 
 import pytest
 from engines import (
+    MS,
     Running,
     connect_target,
     read_to_end,
     receiving,
     sender_spec,
     sending,
+    target_spec,
     udp_pair,
 )
 
 from xenrr.engine import pure_common, pure_connect, pure_stream
 from xenrr.engine.base import Ended, Pace
 from xenrr.engine.pure import PureEngine
-from xenrr.engine.pure_common import Brake, Incoming, Outgoing, pour, ring
+from xenrr.engine.pure_common import Brake, Incoming, Outgoing, Samples, pour, ring
 from xenrr.engine.pure_connect import ConnectTarget
+from xenrr.engine.pure_rr import RoundTripSender
 
 
 def address(view: memoryview) -> int:
@@ -87,6 +90,27 @@ def test_no_memory_is_an_error_of_the_system(monkeypatch):
     with near, far, pytest.raises(OSError) as caught:
         PureEngine().run(near, sender_spec(True))
     assert caught.value.errno == errno.ENOMEM
+
+
+def test_samples_are_counted_between_two_transactions(connect, monkeypatch):
+    monkeypatch.setattr(pure_common, "FOLD_SAMPLES", 10)
+    near, far = connect(False)
+    answering = Running(PureEngine(), far, target_spec())
+    sender = RoundTripSender(near, sender_spec(duration_ns=130 * MS), -1, -1)
+    flying = []
+
+    def fold(samples: Samples) -> None:
+        flying.append(sender.in_flight)
+        real_fold(samples)
+
+    real_fold = Samples.fold
+    monkeypatch.setattr(Samples, "fold", fold)
+    tally = sender.run()
+    near.shutdown(socket.SHUT_WR)
+    assert answering.tally().transactions >= tally.transactions
+    assert tally.latency_ns.total == tally.transactions
+    # The last one is that of the end.
+    assert flying and set(flying[:-1]) <= {0}
 
 
 def test_without_sendfile(connect, monkeypatch):
