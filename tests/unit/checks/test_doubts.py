@@ -68,6 +68,9 @@ def test_a_sound_run_has_none():
     ("loss", {"late": 1}),
     ("loss", {"malformed": 1}),
     ("rate", {"spec": TestSpec(duration_s=10, rate_tps=10_200.0)}),
+    # Half of what was asked for: the last response had waited for 5 s, the median for half.
+    ("rate", {"spec": TestSpec(duration_s=10, rate_tps=20_000.0),
+              "latency_ns": histogram_of(100_000, 5 * SECOND // 2)}),
     ("rate", {"spec": TestSpec(duration_s=10, rate_tps=1_020.0, rate_per_flow=True, flows=10)}),
     ("rate", {"spec": TestSpec(duration_s=10, rate_tps=10_200.0, poisson=True)}),
     ("slip", {"distributions": {"slip_ns": histogram_of(100, 2_100)}}),
@@ -137,6 +140,9 @@ def test_few_samples_are_few_for_the_percentiles_that_are_shown():
     {"target_tally": TargetTally(transactions=100_016)},  # answered after the end
     {"target_tally": TargetTally(transactions=100_000, elapsed_s=10.2)},
     {"target_tally": TargetTally(transactions=100_000, elapsed_s=0.0)},
+    # A queue that takes 2 s to pass is one at the end too.
+    {"target_tally": TargetTally(transactions=100_000, elapsed_s=13.0),
+     "latency_ns": histogram_of(100_000, 2 * SECOND)},
     {"host": {"cpus_allowed": "0-1"}, "remote_host": {"cpus_allowed": "0-1"}},
     {"host": {"cpus_allowed": "0"}, "remote_host": {"cpus_allowed": "1"}},
     {"host": {"cpus_allowed": "0"}},                    # the target's are unknown
@@ -177,8 +183,13 @@ def test_every_code_has_its_page_and_is_used():
     {"spec": TestSpec(duration_s=10, rate_tps=10_100.0, poisson=True)},
     {"spec": TestSpec(duration_s=10, rate_tps=0.2), "transactions": 1,
      "requests_sent": 1, "in_flight": 0},
+    # 200 ms away: as many as leave in that time are on their way at the end.
+    {"spec": TestSpec(duration_s=10, rate_tps=10_190.0), "in_flight": 2_000,
+     "latency_ns": histogram_of(100_000, 200_000_000)},
+    {"spec": TestSpec(duration_s=10, rate_tps=2.5, rate_per_flow=True, flows=4),
+     "transactions": 96, "requests_sent": 100, "in_flight": 4},
     {"distributions": {"slip_ns": histogram_of(100, 1_900)}},
     {"flows": (FlowRecord("h:1", "time"), FlowRecord("h:2", "time"))},
-], ids=["near", "by chance", "slow", "in time", "whole"])
+], ids=["near", "by chance", "slow", "far away", "one a flow", "in time", "whole"])
 def test_a_rate_that_was_kept_and_flows_that_stayed_are_not_doubted(changes):
     assert not {"rate", "slip", "flows"} & set(codes(make_run(**changes)))
