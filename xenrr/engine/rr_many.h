@@ -56,6 +56,7 @@ struct flow {
     unsigned char
         crowd; /* its calls are made elsewhere: rr_crowd.c, rr_many_numbered.c */
     unsigned char listens; /* io_uring: a receive is out */
+    unsigned char stopping; /* io_uring: it is being taken back */
     int64_t in_bytes; /* size of a message that comes in, and of one that goes out */
     int64_t out_bytes;
     int64_t have; /* bytes received of messages that are not dealt with yet */

@@ -5,6 +5,9 @@
  * one for the whole batch. They never wait for room and say something only if they were
  * not done whole, so what a batch has sent is known when that call is back.
  *
+ * Who does not read its responses shall feel it: a target takes the receive of such a flow
+ * back when more than MOST_OWED bytes have come, until they can be answered.
+ *
  * Near the deadline batches are small, and what has not gone out in time is taken back.
  */
 #include "rr_platform.h"
@@ -23,6 +26,7 @@
 /* With so little time left, so many sends go out together: a hundred microseconds' worth. */
 #define NEAR_END_NS 20000000
 #define NEAR_END_SENDS 16
+#define MOST_OWED RR_TAKE_BYTES
 #define MOST_SUBMITTED 4096
 #define MOST_COMPLETED 65536
 #define MOST_BUFFERS 32768
@@ -413,6 +417,22 @@ cancel(struct many *many, const struct flow *flow, enum operation operation)
 
 /* ---- what has come back ---- */
 
+/* A target that cannot answer what it has. */
+static int
+owes_much(const struct many *many, const struct flow *flow)
+{
+    return RR_UNLIKELY(flow->waits_for_room || flow->again) && many->pool != NULL
+           && flow->have >= flow->in_bytes && flow->have >= MOST_OWED;
+}
+
+static void
+listen_again(struct many *many, struct flow *flow)
+{
+    if (RR_UNLIKELY(!flow->listens) && !flow->over && !many->settling
+        && !flow->ended_file && !owes_much(many, flow) && listen_to(many, flow) < 0)
+        many->end(many, flow, RR_ERROR, many->error);
+}
+
 static void
 received(struct many *many, struct flow *flow, int result, unsigned int flags)
 {
@@ -421,7 +441,7 @@ received(struct many *many, struct flow *flow, int result, unsigned int flags)
     if ((flags & IORING_CQE_F_BUFFER) != 0)
         many->uring->buffers_used++;
     if ((flags & IORING_CQE_F_MORE) == 0) {
-        flow->listens = 0;
+        flow->listens = flow->stopping = 0;
         flow->operations--;
         many->uring->out--;
     }
@@ -432,13 +452,16 @@ received(struct many *many, struct flow *flow, int result, unsigned int flags)
             many->end(many, flow, RR_PEER, 0);
         again = flow->datagram;
     } else if (result != -ENOBUFS && result != -EINTR && !rr_would_block(-result)) {
-        if (result != -ECANCELED && !many->settling && !flow->over)
+        again = result == -ECANCELED;
+        if (!again && !many->settling && !flow->over)
             rr_failed(many, flow, -result);
-        again = 0;
     }
-    if (!flow->listens && again && !flow->over && !many->settling
-        && listen_to(many, flow) < 0)
-        many->end(many, flow, RR_ERROR, many->error);
+    if (again)
+        listen_again(many, flow);
+    if (owes_much(many, flow) && flow->listens && !flow->stopping && !flow->over) {
+        flow->stopping = 1;
+        cancel(many, flow, RECEIVE);
+    }
 }
 
 static void
@@ -499,6 +522,7 @@ deal_with(struct many *many, const struct io_uring_cqe *completion)
         many->uring->out--;
         if (!flow->over && !many->settling && flow->waits_for_room)
             many->room(many, flow);
+        listen_again(many, flow);
         break;
     case LISTEN:
         heard(many, flow, result, completion->flags);
@@ -608,8 +632,7 @@ drop_uring(struct many *many, struct flow *flow)
 static void
 resume_uring(struct many *many, struct flow *flow)
 {
-    (void) many;
-    (void) flow;
+    listen_again(many, flow);
 }
 
 static int

@@ -159,6 +159,34 @@ def test_a_response_that_does_not_fit_goes_out_in_parts(pool, connect):
     assert (left.transactions, left.bytes_sent) == (8, 8 * MAX_PIECE_BYTES)
 
 
+def test_who_takes_no_responses_is_not_read_from_any_more(pool, connect):
+    near, far = connect(False)
+    other = connect(False)
+    pool.add(far, False, 1000, 1000)
+    pool.add(other[1])
+    near.setblocking(False)
+    sent, most, last_s = 0, 64 << 20, time.monotonic()
+    while sent < most and time.monotonic() - last_s < 0.2:
+        try:
+            sent += near.send(bytes(min(100_000, most - sent)))
+            last_s = time.monotonic()
+        except BlockingIOError:
+            time.sleep(0.01)
+    assert sent < most
+    ask(other[0])
+    # All of it is answered as soon as it is read.
+    near.settimeout(LIMIT_S)
+    got, whole = 0, sent - sent % 1000
+    while got < whole:
+        part = len(near.recv(1 << 20))
+        assert part
+        got += part
+    ask(near, 1000 - sent % 1000, 1000)
+    near.close()
+    left, = pool.leaves()
+    assert (left.ended, left.transactions) == (Ended.PEER, got // 1000 + 1)
+
+
 def test_at_the_end_of_the_pipe_all_are_dropped(pool, connect):
     pairs = [connect(False) for _ in range(3)]
     numbers = {pool.add(far) for _, far in pairs}
