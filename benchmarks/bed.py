@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import shlex
 import shutil
@@ -36,6 +37,8 @@ LIMIT_S = 120.0
 NETPERF_LIMIT_S = 30
 # How many of them are started at once.
 BATCH = 8
+# Transactions that tell how many a run of round trips takes.
+FINDING = 5_000
 
 # What a test needs beside its name. UDP_STREAM: what arrived, not what was sent.
 OPTIONS = {
@@ -207,6 +210,21 @@ class Bed:
             self._floors[name] = str(program)
         return self._floors[name]
 
+    def bare_python(self) -> str:
+        """This Python with nothing installed: no finder of an editable install starts first.
+
+        Raises:
+            Missing: It makes no environments.
+        """
+        folder = self.folder / "bare"
+        if not folder.exists():
+            done = subprocess.run(
+                [sys.executable, "-m", "venv", "--without-pip", str(folder)],
+                env=environment(), capture_output=True, text=True, timeout=LIMIT_S)
+            if done.returncode:
+                raise Missing(f"what makes an environment: {complaint(done.stderr)}")
+        return str(folder / "bin/python")
+
     def run(self, command: list[str]) -> str:
         """What a command prints.
 
@@ -225,15 +243,17 @@ class Bed:
 
         Args:
             name: Client and server, as in ``peers``: ``xx``, ``nx``, ...; ``floor``,
-                ``epoll``, ``uring``, ``sockperf``, ``qperf`` or ``iperf3``.
+                ``yield``, ``epoll``, ``uring``, ``python`` (a floor in Python),
+                ``sockperf``, ``qperf``, ``iperf3`` or ``neper``.
             work: What it does.
 
         Raises:
             Missing: It is not here.
         """
         special: dict[str, Callable[[str, Work], Measure]] = {
-            "floor": self._floor, "epoll": self._many, "uring": self._many,
-            "sockperf": self._sockperf, "qperf": self._qperf, "iperf3": self._iperf3}
+            "floor": self._floor, "yield": self._floor, "epoll": self._many,
+            "uring": self._many, "python": self._python_floor, "sockperf": self._sockperf,
+            "qperf": self._qperf, "iperf3": self._iperf3, "neper": self._neper}
         if name in special:
             return special[name](name, work)
         if work.flows > 1 and name[0] == "n":
@@ -268,7 +288,8 @@ class Bed:
         length = str(max(1, round(self.seconds)))
         if counted:
             # The run that finds the count warms everything up as well.
-            rate = peers.parse_netperf(self.run(self.client(name, work, "1")))["rate"]
+            few = self.client(name, work, str(-FINDING))
+            rate = peers.parse_netperf(self.run(few))["rate"]
             length = str(-max(1, round(rate * self.seconds)))
         command = self.client(name, work, length)
         return lambda: peers.parse_netperf(self.run(command))
@@ -288,19 +309,27 @@ class Bed:
 
         return run
 
-    def _floor(self, _: str, work: Work) -> Measure:
+    def _floor(self, name: str, work: Work) -> Measure:
         words = {
             "TCP_RR": ["rr", "tcp"], "UDP_RR": ["rr", "udp"], "TCP_CRR": ["crr"],
             "TCP_STREAM": ["stream"], "TCP_MAERTS": ["stream"],
         }[work.test]
-        command = [self.floor(words[0]), *words[1:], str(self.seconds), str(self.cpu)]
-        if words[0] == "stream":
+        seconds = max(1.0, self.seconds) if words[0] == "stream" else self.seconds
+        command = [self.floor(words[0]), *words[1:], str(seconds), str(self.cpu)]
+        if name == "yield":
+            command.append(name)
+        elif words[0] == "stream":
             command += [str(work.send_bytes or SEND_BYTES),
                         str(work.send_bytes or RECEIVE_BYTES)]
         elif work.place == "apart":
             if self.other is None:
                 raise Missing("a second processor")
             command.append(str(self.other))
+        return lambda: peers.parse_floor(self.run(command))
+
+    def _python_floor(self, _: str, work: Work) -> Measure:
+        command = [sys.executable, str(FLOORS / "rr.py"), work.test[:3].lower(),
+                   str(self.seconds), str(self.cpu)]
         return lambda: peers.parse_floor(self.run(command))
 
     def _many(self, name: str, work: Work) -> Measure:
@@ -334,6 +363,43 @@ class Bed:
             "-t", "1", "-l", str(work.send_bytes or SEND_BYTES), "-J",
             *(["-R"] if work.test == "TCP_MAERTS" else []))
         return lambda: peers.parse_iperf3(self.run(command))
+
+    def _neper(self, _: str, work: Work) -> Measure:
+        program = f"{work.test[:3].lower()}_rr"
+        if shutil.which(program) is None:
+            raise Missing(f"neper's {program}")
+        # In a folder of its own: it leaves a log there, whatever it is told.
+        with tempfile.TemporaryDirectory() as folder:
+            told = subprocess.run([program, "--help"], capture_output=True, text=True,
+                                  cwd=folder, stdin=subprocess.DEVNULL, timeout=LIMIT_S)
+        if "--suicide-length" not in told.stdout + told.stderr:
+            raise Missing(f"neper's {program}, which the one on PATH is not,")
+
+        def run(threads: int) -> Sample:
+            control, data = free_port(), free_port()
+            # A limit of its own for the case that nobody ends it; room for all flows to
+            # connect at once, as both others have; and a byte each way, as theirs.
+            command = self.bound(
+                work.place, program, "-C", str(control), "-P", str(data), "-F",
+                str(work.flows), "-T", str(threads), "-l", "1", "-Q", "1", "-R", "1",
+                "--nolog", "--listen-backlog", str(max(128, work.flows)))
+            server = subprocess.Popen(
+                [*command, "-s", str(NETPERF_LIMIT_S)], cwd=ROOT, env=environment(),
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                # It serves whoever connects first, so it cannot be asked whether it is there.
+                give_up = time.monotonic() + 10
+                while not is_listened_on(control):
+                    if time.monotonic() > give_up:
+                        raise peers.PeerOutput(f"{program} does not listen")
+                    time.sleep(0.01)
+                return peers.parse_neper(self.run([*command, "-c", "-H", "127.0.0.1"]))
+            finally:
+                end(server)
+
+        # Which of the two is faster depends on the number of flows and on the machine.
+        tried = {threads: run(threads)["rate"] for threads in (1, 2)}
+        return lambda: run(max(tried, key=lambda threads: tried[threads]))
 
 
 @contextlib.contextmanager
@@ -443,6 +509,17 @@ def free_port() -> int:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+def is_listened_on(port: int) -> bool:
+    """Whether somebody listens on a TCP port, without connecting to it."""
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            # Local address and state; 0A is TCP_LISTEN (Linux include/net/tcp_states.h).
+            if re.search(rf" [0-9A-F]+:{port:04X} \S+ 0A ",
+                         Path(f"/proc/net/{table}").read_text()):
+                return True
+    return False
 
 
 def listening(port: int, process: subprocess.Popen[bytes], udp: bool = False) -> None:

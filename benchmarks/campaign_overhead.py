@@ -83,7 +83,8 @@ def main(argv: list[str] | None = None) -> int:
     ratio = rounds.ratio("campaign", "client")
     print(json.dumps({"id": "campaign", "what": "TCP_RR in a campaign / bare client, one core",
                       "engine": args.engine, "seconds": args.seconds, **ratio.to_plain(),
-                      "within_noise": ratio.high >= 1 or 1 - ratio.median <= ratio.noise}))
+                      "within_noise": (ratio.high >= 1
+                                       or 1 - ratio.median <= (ratio.noise or 0.0))}))
     return 0
 
 

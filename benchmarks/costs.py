@@ -41,16 +41,25 @@ def start_up(bed: Bed, name: str, work: Work) -> Measure:
 
     Args:
         bed: Where.
-        name: ``pass`` (Python that does nothing), ``version`` (of xenrr's client) or
-            ``first`` (one transaction, with all that comes before and after it).
+        name: ``pass`` (Python that does nothing), ``version`` (of xenrr's client), ``first``
+            (one transaction, with all that comes before and after it) or ``connect``
+            (Python that connects to the server and does nothing else); each with
+            `` copied`` of a Python with nothing installed, which finds xenrr in the
+            working directory.
         work: Which test.
     """
-    python = [sys.executable, "-c", "pass"]
-    command = {
-        "pass": lambda: bed.bound("one", *python),
-        "version": lambda: bed.bound("one", sys.executable, "-m", "xenrr.client", "-V"),
+    kind, _, where = name.partition(" ")
+    python = bed.bare_python() if where else sys.executable
+    connect = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])))"
+    words = {
+        "pass": lambda: [sys.executable, "-c", "pass"],
+        "version": lambda: [sys.executable, "-m", "xenrr.client", "-V"],
+        "connect": lambda: [sys.executable, "-c", connect, str(bed.port("x", work.place))],
         "first": lambda: bed.client("xx", work, "-1"),
-    }[name]()
+    }[kind]()
+    command = [python if word == sys.executable else word for word in words]
+    if kind != "first":
+        command = bed.bound(work.place, *command)
     bed.run(command)
     return lambda: _seconds(bed, command)
 

@@ -8,12 +8,13 @@ beside netperf at both ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks import costs, peers
 from benchmarks.bed import Bed, Missing, Work
-from benchmarks.paired import Measure, Ratio, measure_rounds
+from benchmarks.paired import Measure, Ratio, Rounds, measure_rounds
 
 __all__ = ["GROUPS", "Bound", "Group", "Outcome", "Row", "chosen", "ids", "measure_group",
            "verdict"]
@@ -39,13 +40,20 @@ class Bound:
     def met(self, ratio: Ratio) -> bool:
         """Whether the median keeps it."""
         if self.limit is None:
-            return ratio.median <= 1 + ratio.noise
+            return ratio.median <= 1 + (ratio.noise or 0.0)
         if self.most:
             return ratio.median <= self.limit
         return ratio.median >= self.limit
 
 
 TAIL = Bound(None, most=True)
+# A/A pairs of tails, whose bound is what these pairs show.
+TAIL_NOISE_PAIRS = 6
+# Rounds of rows whose bound lies within a few percent of what they or their floor reach. The
+# interval leaves out one more at each end with 9, 12, 15 and 17 pairs, and not in between.
+DECIDING = 12
+# Of streams, whose runs take twice as long.
+DECIDING_STREAMS = 9
 
 
 def least(limit: float) -> Bound:
@@ -67,6 +75,10 @@ class Row:
         what: What is compared, for a reader of the table.
         bound: ``None`` for a row that is only for comparison.
         value: Which value of the samples.
+        ceilings: Participants that do the least that a tool could do: where the bound is
+            missed, the better of their ratios over ``b`` stands beside it.
+        pairs: Rounds at least, of a row whose bound is near what it reaches; decided before
+            anything is measured.
     """
 
     id: str
@@ -75,6 +87,8 @@ class Row:
     b: str
     bound: Bound | None = None
     value: str = "rate"
+    ceilings: tuple[str, ...] = ()
+    pairs: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,7 @@ class Group:
 
     Attributes:
         how: Gives the measure of a participant.
-        pairs: Rounds, ``None`` for as many as the session's.
+        pairs: Rounds, whatever the session's or a row's are; ``None`` for as many as those.
         noise_pairs: A/A pairs of the first participant.
     """
 
@@ -96,17 +110,24 @@ class Group:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a row: a ratio, or the reason why there is none."""
+    """What became of a row: a ratio, or the reason why there is none.
+
+    Attributes:
+        ceiling: The best that a floor reached in the same rounds, of a row that names some.
+    """
 
     row: Row
     ratio: Ratio | None = None
+    ceiling: Ratio | None = None
     missing: str = ""
     failed: str = ""
 
 
-def _tails(id: str, what: str, a: str, b: str = "floor") -> tuple[Row, ...]:
+def _tails(
+    id: str, what: str, a: str, b: str = "floor", pairs: int = 0,
+) -> tuple[Row, ...]:
     floor = "C io_uring floor" if b == "uring" else "C floor"
-    return tuple(Row(id, f"{what}: xenrr / {floor}, {name}", a, b, TAIL, value)
+    return tuple(Row(id, f"{what}: xenrr / {floor}, {name}", a, b, TAIL, value, pairs=pairs)
                  for name, value in (("p99", "p99_ns"), ("p99.9", "p999_ns")))
 
 
@@ -119,39 +140,57 @@ def _twins(test: str) -> tuple[Row, ...]:
 def _round_trips(id: str, test: str, netperf: float, pure: float) -> Group:
     what = f"{test}, one core"
     return Group(Work(test), (
-        Row(id, f"{what}: xenrr / netperf", "xx", "nn", least(netperf)),
+        Row(id, f"{what}: xenrr / netperf", "xx", "nn", least(netperf),
+            ceilings=("floor",), pairs=DECIDING),
+        Row(id, f"{what}: C floor / netperf", "floor", "nn"),
         Row(id, f"{what}: xenrr / C floor", "xx", "floor", least(0.98)),
         Row(id, f"{what}: xenrr / sockperf", "xx", "sockperf"),
         Row(id, f"{what}: xenrr / qperf", "xx", "qperf"),
         *_tails(id, what, "xx"),
-        Row("P3", f"{what}: xenrr spinning / blocking", "ss", "xx", least(0.98)),
-        Row("P5", f"{what}: pure Python / netperf", "pp", "nn", least(pure)),
-        *_twins(test)))
+        Row("P3", f"{what}: xenrr spinning / blocking", "ss", "xx", least(0.98),
+            ceilings=("yield",), pairs=DECIDING),
+        Row("P3", f"{what}: C floor, yielding / blocking", "yield", "floor"),
+        Row("P5", f"{what}: pure Python / netperf", "pp", "nn", least(pure),
+            ceilings=("python",), pairs=DECIDING),
+        Row("P5", f"{what}: Python floor / netperf", "python", "nn"),
+        *_twins(test)), noise_pairs=TAIL_NOISE_PAIRS)
 
 
 def _spinning(test: str, netperf: float) -> Group:
     what = f"{test}, two cores, spinning"
     return Group(Work(test, place="apart"), (
-        Row("P3", f"{what}: xenrr / netperf", "ss", "nn", least(netperf)),
-        Row("P3", f"{what}: xenrr / C floor", "ss", "floor", least(0.97)),
-        *_tails("P3", what, "ss")))
+        Row("P3", f"{what}: xenrr / netperf", "ss", "nn", least(netperf),
+            ceilings=("floor",)),
+        Row("P3", f"{what}: C floor / netperf", "floor", "nn"),
+        Row("P3", f"{what}: xenrr / C floor", "ss", "floor", least(0.97), pairs=DECIDING),
+        *_tails("P3", what, "ss", pairs=DECIDING)), noise_pairs=TAIL_NOISE_PAIRS)
 
 
-def _many(flows: int, netperf: float) -> Group:
+def _many(flows: int, netperf: float, neper: float | None, deciding: int = 0) -> Group:
     what = f"TCP_RR, {flows} flows"
+    floors = ("uring", "epoll")
     return Group(Work(place="both", flows=flows), (
-        Row("P4", f"{what}: xenrr / netperf processes", "xx", "nn", least(netperf)),
-        Row("P4", f"{what}: xenrr / C io_uring floor", "xx", "uring", least(0.95)),
+        Row("P4", f"{what}: xenrr / netperf processes", "xx", "nn", least(netperf),
+            ceilings=floors),
+        Row("P4", f"{what}: C io_uring floor / netperf", "uring", "nn"),
+        Row("P4", f"{what}: C epoll floor / netperf", "epoll", "nn"),
+        *([Row("P4", f"{what}: xenrr / neper", "xx", "neper", least(neper),
+               ceilings=floors)] if neper else []),
+        Row("P4", f"{what}: xenrr / C io_uring floor", "xx", "uring", least(0.95),
+            pairs=deciding),
         Row("P4", f"{what}: xenrr / C epoll floor", "xx", "epoll", least(0.95)),
-        *_tails("P4", what, "xx", "uring")))
+        *_tails("P4", what, "xx", "uring", deciding)),
+        noise_pairs=TAIL_NOISE_PAIRS)
 
 
 def _streams(test: str, send_bytes: int) -> Group:
     size = f"{send_bytes >> 10}K" if send_bytes else "default sizes"
     what = f"{test}, {size}"
-    rows = (Row("P7", f"{what}: xenrr / netperf", "xx", "nn", least(1.0)),
-            Row("P7", f"{what}: xenrr / iperf3", "xx", "iperf3",
-                least(1.0)),
+    rows = (Row("P7", f"{what}: xenrr / netperf", "xx", "nn", least(1.0),
+                ceilings=("floor",), pairs=DECIDING_STREAMS),
+            Row("P7", f"{what}: C floor / netperf", "floor", "nn"),
+            Row("P7", f"{what}: xenrr / iperf3", "xx", "iperf3", least(1.0),
+                ceilings=("floor",), pairs=DECIDING_STREAMS if send_bytes else 0),
             Row("P7", f"{what}: xenrr / C floor", "xx", "floor"))
     return Group(Work(test, send_bytes=send_bytes), rows if send_bytes else
                  (*rows, *_twins(test)))
@@ -162,31 +201,40 @@ GROUPS = (
     _round_trips("P2", "UDP_RR", 1.12, 0.90),
     _spinning("TCP_RR", 6.5),
     _spinning("UDP_RR", 8.0),
-    _many(12, 1.6),
-    _many(100, 2.4),
-    _many(1000, 3.5),
+    _many(12, 1.6, None),
+    _many(100, 2.4, 1.5),
+    _many(1000, 3.5, 1.5, deciding=DECIDING),
     Group(Work("UDP_RR", burst=15), (
         Row("P4b", "UDP_RR, 16 in flight: xenrr / netperf", "xx", "nn", least(1.3)),
     )),
     Group(Work("UDP_RR", place="both", flows=100), (
-        Row("P4b", "UDP_RR, 100 flows: xenrr / netperf processes", "xx", "nn", least(1.7)),
+        Row("P4b", "UDP_RR, 100 flows: xenrr / netperf processes", "xx", "nn", least(1.7),
+            ceilings=("uring", "epoll")),
+        Row("P4b", "UDP_RR, 100 flows: xenrr / neper", "xx", "neper", least(1.4),
+            ceilings=("uring", "epoll")),
         Row("P4b", "UDP_RR, 100 flows: xenrr / C epoll floor", "xx", "epoll"),
         Row("P4b", "UDP_RR, 100 flows: xenrr / C io_uring floor", "xx", "uring"))),
     Group(Work("TCP_CRR"), (
-        Row("P6", "TCP_CRR, one core: xenrr / netperf", "xx", "nn", least(1.02)),
-        Row("P6", "TCP_CRR, one core: xenrr / C floor", "xx", "floor", least(0.97)),
+        Row("P6", "TCP_CRR, one core: xenrr / netperf", "xx", "nn", least(1.02),
+            ceilings=("floor",), pairs=DECIDING),
+        Row("P6", "TCP_CRR, one core: C floor / netperf", "floor", "nn"),
+        Row("P6", "TCP_CRR, one core: xenrr / C floor", "xx", "floor", least(0.97),
+            pairs=DECIDING),
         *_twins("TCP_CRR"))),
     *(_streams(test, size) for size in (0, 1 << 18) for test in ("TCP_STREAM", "TCP_MAERTS")),
-    Group(Work(), (
-        Row("P8", "client -V / python -c pass, wall time", "version", "pass", most(2.0),
-            "seconds"),
-        Row("P8", "one transaction / python -c pass, wall time", "first", "pass", most(2.0),
-            "seconds")), costs.start_up, pairs=20),
+    *(Group(Work(), (
+        Row("P8", f"client -V / python -c pass, {where}", f"version{kind}", f"pass{kind}",
+            most(2.0), "seconds"),
+        Row("P8", f"one transaction / python -c pass, {where}", f"first{kind}",
+            f"pass{kind}", most(2.0), "seconds", ceilings=(f"connect{kind}",)),
+        Row("P8", f"Python that connects / python -c pass, {where}", f"connect{kind}",
+            f"pass{kind}", None, "seconds")), costs.start_up, pairs=20)
+      for kind, where in (("", "editable"), (" copied", "copied"))),
     *(Group(Work(), (
         Row("P9", f"instructions, {end}: xenrr / netperf", f"{end} x", f"{end} n",
             most(bound), "instructions"),
         Row("P9", f"instructions, {end}: xenrr / C floor", f"{end} x",
-            f"{end} floor", None, "instructions")), costs.instructions, pairs=1, noise_pairs=1)
+            f"{end} floor", None, "instructions")), costs.instructions, pairs=1, noise_pairs=0)
       for end, bound in (("client", 0.5), ("server", 0.3))),
     Group(Work(place="both", flows=1000), (
         Row("P10", "server memory, 1000 flows: xenrr / netserver", "xx", "nn",
@@ -198,10 +246,10 @@ GROUPS = (
         Row("P11", "TCP_RR, one core: all that is told / rate alone", "told", "bare",
             least(0.99)),
         Row("decompose", "TCP_RR, one core: decomposed / not", "split", "bare", least(0.85))),
-        costs.overhead, pairs=30),
+        costs.overhead, pairs=20),
     Group(Work("UDP_RR"), (
         Row("decompose", "UDP_RR, one core: decomposed / not", "split", "bare", least(0.80)),),
-        costs.overhead, pairs=15),
+        costs.overhead, pairs=12),
     *(Group(Work(test), _twins(test)) for test in ("TCP_CC", "TCP_SENDFILE", "UDP_STREAM")),
 )
 
@@ -230,7 +278,8 @@ def measure_group(bed: Bed, group: Group, pairs: int) -> list[Outcome]:
     missing: dict[str, str] = {}
     failed: dict[str, str] = {}
     measures: dict[str, Measure] = {}
-    for name in dict.fromkeys(name for row in group.rows for name in (row.a, row.b)):
+    for name in dict.fromkeys(name for row in group.rows
+                              for name in (row.a, row.b, *row.ceilings)):
         try:
             measures[name] = group.how(bed, name, group.work)
         except Missing as exc:
@@ -238,26 +287,25 @@ def measure_group(bed: Bed, group: Group, pairs: int) -> list[Outcome]:
         except (peers.PeerOutput, OSError) as exc:
             failed[name] = f"{name}: {exc}"
     rows = [row for row in group.rows if {row.a, row.b} <= set(measures)]
-    needed = {name: measures[name] for row in rows for name in (row.a, row.b)}
     rounds = None
-    while needed and rounds is None:
+    while rows and rounds is None:
         trying = ""
+        turns = _turns(rows, measures, group.pairs, pairs)
 
-        def guarded(name: str, measure: Measure) -> Measure:
+        def guarded(name: str) -> Measure:
             def run() -> dict[str, float]:
                 nonlocal trying
                 trying = name
-                return dict(measure())
+                return dict(measures[name]())
             return run
 
         try:
-            rounds = measure_rounds(
-                {name: guarded(name, measure) for name, measure in needed.items()},
-                group.pairs or pairs, group.noise_pairs)
-        except (peers.PeerOutput, OSError) as exc:
+            rounds = measure_rounds({name: guarded(name) for name in turns}, turns,
+                                    group.noise_pairs)
+        except (peers.PeerOutput, OSError, subprocess.TimeoutExpired) as exc:
             failed[trying] = f"{trying}: {exc}"
+            del measures[trying]
             rows = [row for row in rows if trying not in (row.a, row.b)]
-            needed = {name: measures[name] for row in rows for name in (row.a, row.b)}
     found = []
     for row in group.rows:
         why = next((missing[name] for name in (row.a, row.b) if name in missing), "")
@@ -266,10 +314,30 @@ def measure_group(bed: Bed, group: Group, pairs: int) -> list[Outcome]:
             found.append(Outcome(row, missing=why, failed=error))
             continue
         try:
-            found.append(Outcome(row, rounds.ratio(row.a, row.b, row.value)))
+            found.append(Outcome(row, rounds.ratio(row.a, row.b, row.value),
+                                 _ceiling(row, rounds)))
         except KeyError:
             found.append(Outcome(row, failed=f"no {row.value} was told"))
     return found
+
+
+def _turns(rows: Sequence[Row], measures: Mapping[str, Measure], fixed: int | None,
+           pairs: int) -> dict[str, int]:
+    """How many rounds each participant of some rows is in."""
+    turns: dict[str, int] = {}
+    for row in rows:
+        for name in (row.a, row.b, *row.ceilings):
+            if name in measures:
+                turns[name] = max(turns.get(name, 0), fixed or max(pairs, row.pairs))
+    return turns
+
+
+def _ceiling(row: Row, rounds: Rounds) -> Ratio | None:
+    reached = [rounds.ratio(name, row.b, row.value) for name in row.ceilings
+               if name in rounds.samples]
+    if row.bound is not None and row.bound.most:
+        return min(reached, key=lambda ratio: ratio.median, default=None)
+    return max(reached, key=lambda ratio: ratio.median, default=None)
 
 
 def verdict(outcome: Outcome) -> str:
@@ -280,4 +348,6 @@ def verdict(outcome: Outcome) -> str:
         return f"not measured: {outcome.missing}"
     if outcome.row.bound is None:
         return ""
-    return "met" if outcome.row.bound.met(outcome.ratio) else "missed"
+    if outcome.row.bound.met(outcome.ratio):
+        return "met"
+    return f"missed (floor {outcome.ceiling.median:.3f})" if outcome.ceiling else "missed"

@@ -19,6 +19,7 @@ __all__ = [
     "client_command",
     "parse_floor",
     "parse_iperf3",
+    "parse_neper",
     "parse_netperf",
     "parse_qperf",
     "parse_rate",
@@ -129,6 +130,14 @@ def parse_iperf3(text: str) -> Sample:
     except (ValueError, KeyError, TypeError) as exc:
         raise PeerOutput(f"iperf3's end was expected, not {text[-200:]!r}") from exc
     return {"rate": rate / 1e6}
+
+
+def parse_neper(text: str) -> Sample:
+    """What neper's client says of all flows, of the time in which they ran."""
+    found = re.search(r"^throughput=([\d.]+)$", text, re.MULTILINE)
+    if found is None or float(found[1]) == 0:
+        raise PeerOutput(f"neper's throughput was expected, not {text[-200:]!r}")
+    return {"rate": float(found[1])}
 
 
 # Of netperf built with --enable-demo, as Debian's is.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from benchmarks.figures import Outcome, verdict
+from benchmarks.paired import Ratio
 
 __all__ = ["HEAD", "line", "markdown", "plain", "put_into", "summary"]
 
@@ -27,7 +28,7 @@ def line(outcome: Outcome) -> str:
         return f"{head} {verdict(outcome)}"
     a, b = (_short(value, row.value) for value in (ratio.a, ratio.b))
     return (f"{head} {ratio.median:5.3f}  [{ratio.low:5.3f}, {ratio.high:5.3f}]  "
-            f"{ratio.noise:5.3f} {a:>10} {b:>10}  {row.bound or ''!s:<11} "
+            f"{_noise(ratio):>5} {a:>10} {b:>10}  {row.bound or ''!s:<11} "
             f"{verdict(outcome)}").rstrip()
 
 
@@ -43,7 +44,7 @@ def markdown(outcomes: Iterable[Outcome], facts: Sequence[str]) -> str:
             continue
         rows.append(
             f"| {row.id} | {row.what} | {ratio.median:.3f} | {ratio.low:.3f} to "
-            f"{ratio.high:.3f} | {ratio.noise:.3f} | {_short(ratio.a, row.value)} | "
+            f"{ratio.high:.3f} | {_noise(ratio)} | {_short(ratio.a, row.value)} | "
             f"{_short(ratio.b, row.value)} | {row.bound or ''} | {verdict(outcome)} |")
     return "\n".join([f"{' · '.join(facts)}", "", *rows]) + "\n"
 
@@ -62,14 +63,20 @@ def plain(outcome: Outcome) -> dict[str, object]:
     row, ratio = outcome.row, outcome.ratio
     return {"id": row.id, "what": row.what, "value": row.value,
             "bound": str(row.bound) if row.bound else None, "verdict": verdict(outcome),
+            "floor": outcome.ceiling.median if outcome.ceiling else None,
             **(ratio.to_plain() if ratio else {})}
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
     """How many were met, missed, and not measured."""
     bounded = [verdict(outcome) for outcome in outcomes if outcome.row.bound]
-    met, missed = bounded.count("met"), bounded.count("missed")
+    met = bounded.count("met")
+    missed = sum(text.startswith("missed") for text in bounded)
     return f"{met} met, {missed} missed, {len(bounded) - met - missed} not measured"
+
+
+def _noise(ratio: Ratio) -> str:
+    return "" if ratio.noise is None else f"{ratio.noise:.3f}"
 
 
 def _short(value: float, kind: str) -> str:

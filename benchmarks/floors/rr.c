@@ -1,21 +1,22 @@
 /* One TCP or UDP ping-pong over loopback, both ends on one processor. With a second
- * processor the far end runs there, and both ends spin without ever blocking.
+ * processor the far end runs there, and both ends spin without ever blocking. With "yield"
+ * they share one, and whoever has received nothing gives it away.
  *
- * Usage: rr tcp|udp SECONDS CPU [CPU]; -N instead of the seconds are N transactions
+ * Usage: rr tcp|udp SECONDS CPU [CPU|yield]; -N instead of the seconds are N transactions
  */
 #include "floor.h"
 
 static const char *far_cpu;
-static int flags;
+static int flags, yields;
 
 static inline ssize_t
 receive(int fd, char *byte)
 {
     ssize_t got;
 
-    do
-        got = recv(fd, byte, 1, flags);
-    while (got < 0 && errno == EAGAIN);
+    while ((got = recv(fd, byte, 1, flags)) < 0 && errno == EAGAIN)
+        if (yields)
+            sched_yield();
     return got;
 }
 
@@ -40,12 +41,13 @@ main(int argc, char **argv)
     pid_t child;
 
     if (argc != 4 && argc != 5) {
-        fprintf(stderr, "usage: rr tcp|udp SECONDS CPU [CPU]\n");
+        fprintf(stderr, "usage: rr tcp|udp SECONDS CPU [CPU|yield]\n");
         return 2;
     }
     bind_to(argv[3]);
-    far_cpu = argv[4];
-    flags = far_cpu != NULL ? MSG_DONTWAIT : 0;
+    yields = argc == 5 && strcmp(argv[4], "yield") == 0;
+    far_cpu = yields ? NULL : argv[4];
+    flags = argc == 5 ? MSG_DONTWAIT : 0;
     if (argv[2][0] == '-') {
         most = (uint64_t) number(argv[2] + 1, 10000000);
         argv[2] = "60";

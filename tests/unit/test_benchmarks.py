@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -15,7 +17,7 @@ from benchmarks import bed, costs, figures, peers, table
 from benchmarks.__main__ import main
 from benchmarks.bed import Bed, Missing, Talker, Work
 from benchmarks.figures import Bound, Group, Outcome, Row
-from benchmarks.paired import Ratio, Rounds, measure_rounds
+from benchmarks.paired import Ratio, Rounds, measure_rounds, median_rank
 
 
 def rates(*values):
@@ -30,6 +32,10 @@ def test_rounds_alternate_after_the_noise_of_the_first():
 
     measure_rounds({name: run(name) for name in "abc"}, pairs=3, noise_pairs=1)
     assert "".join(order) == "aa" + "abc" + "cba" + "abc"
+    order.clear()
+    rounds = measure_rounds({name: run(name) for name in "abc"}, {"a": 3, "b": 3, "c": 1}, 0)
+    assert "".join(order) == "abc" + "ba" + "ab"
+    assert (rounds.ratio("a", "b").pairs, rounds.ratio("a", "c").pairs) == (3, 1)
 
 
 def test_a_ratio_is_the_median_over_rounds():
@@ -44,7 +50,17 @@ def test_a_ratio_is_the_median_over_rounds():
 def test_an_interval_leaves_out_more_the_more_pairs_there_are():
     rounds = Rounds({"a": rates(*range(1, 13)), "b": rates(*[1] * 12)}, [])
     ratio = rounds.ratio("a", "b")
-    assert (ratio.low, ratio.high, ratio.noise) == (3, 10, 0)
+    assert (ratio.low, ratio.high, ratio.noise) == (3, 10, None)
+
+
+@pytest.mark.parametrize("pairs", [1, 5, 6, 8, 9, 12, 15, 17, 20, 30, 60])
+def test_an_interval_misses_the_median_once_in_twenty_times_at_most(pairs):
+    def missed(rank):
+        return 2 * sum(math.comb(pairs, below) for below in range(rank)) / 2 ** pairs
+
+    rank = median_rank(pairs)
+    assert missed(rank) <= 0.05 or (pairs < 6 and rank == 1)
+    assert missed(rank + 1) > 0.05
 
 
 def test_nothing_is_no_measurement():
@@ -64,6 +80,8 @@ def test_nothing_is_no_measurement():
      {"rate": 73900, "p99_ns": 19072, "p999_ns": 30016}),
     (peers.parse_floor, "24300.12\n", {"rate": 24300.12}),
     (peers.parse_qperf, "tcp_lat:\n    latency  =  8000.0 ns\n", {"rate": 62500}),
+    (peers.parse_neper, "num_transactions=122037\nthroughput=122036.71\nthroughput_units=x\n",
+     {"rate": 122036.71}),
     (peers.parse_iperf3, '{"end": {"sum_received": {"bits_per_second": 2.5e10}}}',
      {"rate": 25000}),
     (peers.parse_sockperf,
@@ -82,6 +100,7 @@ def test_what_programs_say(parse, text, sample):
     (peers.parse_floor, ""), (peers.parse_floor, "1 2\n"),
     (peers.parse_qperf, "failed to connect\n"), (peers.parse_qperf, "latency = 0.0 ns"),
     (peers.parse_rate, ""), (peers.parse_rate, "0.0\n"), (peers.parse_rate, "sorry\n"),
+    (peers.parse_neper, "throughput=0.00\n"), (peers.parse_neper, "connect: refused\n"),
     (peers.parse_iperf3, "error"), (peers.parse_iperf3, '{"error": "busy"}'),
     (peers.parse_iperf3, "[1]"), (peers.parse_sockperf, "sockperf: ERROR\n"),
     (costs.parse_callgrind, "events: Ir\n"), (costs.parse_pss, "Rss: 12 kB\n"),
@@ -140,6 +159,46 @@ def test_a_bound_is_met_by_the_median(bound, median, noise, met):
     assert figures.verdict(Outcome(row, ratio(median, noise))) == ("met" if met else "missed")
 
 
+@pytest.mark.parametrize(("bound", "reached", "said"), [
+    (Bound(1.12), 1.11, "missed (floor 1.110)"), (Bound(1.12), None, "missed"),
+    (Bound(1.05), 1.11, "met"), (None, 1.11, "")])
+def test_a_missed_row_tells_what_its_floor_reached(bound, reached, said):
+    row = Row("P0", "this / that", "a", "b", bound, ceilings=("floor",))
+    outcome = Outcome(row, ratio(1.1), ratio(reached) if reached else None)
+    assert figures.verdict(outcome) == said
+    assert table.summary([outcome]).startswith(
+        "0 met, 1 missed" if said.startswith("missed") else f"{int(said == 'met')} met, 0")
+
+
+@pytest.mark.parametrize(("most", "best"), [(False, 3.0), (True, 2.0)])
+def test_the_better_of_two_floors_is_the_ceiling(most, best):
+    rates = {"ours": 1.0, "theirs": 1.0, "epoll": 2.0, "uring": 3.0}
+
+    def how(_bed, name, _work):
+        if name not in rates:
+            raise Missing("a kernel")
+        return lambda: {"rate": rates[name]}
+
+    row = Row("X", "ours", "ours", "theirs", Bound(1.5, most),
+              ceilings=("epoll", "uring", "absent"), pairs=9)
+    (outcome,) = figures.measure_group(Bed(0, None, 0.5), Group(Work(), (row,), how), 7)
+    assert outcome.ceiling.median == best
+    assert outcome.ratio.pairs == outcome.ceiling.pairs == 9
+
+
+def test_a_floor_that_fails_leaves_the_row_without_a_ceiling():
+    def how(_bed, name, _work):
+        def run():
+            if name == "floor":
+                raise peers.PeerOutput("fell over")
+            return {"rate": 1.0}
+        return run
+
+    row = Row("X", "ours", "ours", "theirs", Bound(1.5), ceilings=("floor",))
+    (outcome,) = figures.measure_group(Bed(0, None, 0.5), Group(Work(), (row,), how), 7)
+    assert figures.verdict(outcome) == "missed"
+
+
 def test_every_target_has_its_rows():
     assert figures.ids() == ["P1", "P2", "P3", "P4", "P4b", "P5", "P6", "P7", "P8", "P9",
                              "P10", "P11", "twin", "decompose"]
@@ -190,6 +249,8 @@ def test_tables():
         "P8", "one", "/", "other,", "wall", "time", "1.500", "[1.250,", "1.750]", "0.010",
         "90.0", "ms", "60.0", "ms", "<=", "2.00", "met"]
     assert table.line(absent).endswith("not measured: a compiler is missing")
+    once = Outcome(row, Ratio(1.5, 1.5, 1.5, None, 0.09, 0.06, 1))
+    assert table.line(once).split()[7:10] == ["[1.500,", "1.500]", "90.0"]
     text = table.markdown([done, absent], ["Linux", "7 pairs"])
     assert text.startswith("Linux · 7 pairs\n\n| id | what |")
     assert ("| P8 | one / other, wall time | 1.500 | 1.250 to 1.750 | 0.010 | 90.0 ms | "
@@ -199,6 +260,27 @@ def test_tables():
     assert table.put_into(page, "new\n") == (
         f"# Title\n{table.BEGIN}\n\nnew\n\n{table.END}\nafter\n")
     assert table.put_into("", "new\n") == "new\n"
+
+
+def test_another_program_of_that_name_is_not_taken_for_neper(tmp_path, monkeypatch):
+    with pytest.raises(Missing, match="neper's tcp_rr"):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        Bed(0, 1, 0.5).rate("neper", Work(place="both", flows=100))
+    other = tmp_path / "udp_rr"
+    other.write_text("#!/bin/sh\necho usage: udp_rr\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(Missing, match="on PATH is not"):
+        Bed(0, 1, 0.5).rate("neper", Work("UDP_RR", place="both", flows=100))
+
+
+def test_who_listens_is_seen_without_connecting():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        assert not bed.is_listened_on(port)
+        listener.listen()
+        assert bed.is_listened_on(port)
 
 
 def test_the_page_of_figures_has_a_place_for_them():
@@ -244,3 +326,15 @@ def test_a_floor_says_what_is_read():
         assert sample["p99_ns"] <= sample["p999_ns"]
         with pytest.raises(peers.PeerOutput, match="usage: rr"):
             one.run([one.floor("rr")])
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_the_floor_in_python_says_what_is_read(kind):
+    with Bed(min(bed.os.sched_getaffinity(0)), None, 0.1) as one:
+        assert one.rate("python", Work(f"{kind.upper()}_RR"))()["rate"] > 0
+
+
+@pytest.mark.c_engine
+def test_a_floor_that_yields():
+    with Bed(min(bed.os.sched_getaffinity(0)), None, 0.1) as one:
+        assert set(one.rate("yield", Work("UDP_RR"))()) == {"rate", "p99_ns", "p999_ns"}
