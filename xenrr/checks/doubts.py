@@ -260,6 +260,9 @@ def check_parts(run: Run) -> Iterator[Doubt]:
 def check_percentiles(run: Run, percents: Iterable[float]) -> Iterator[Doubt]:
     """Too few samples lie above a percentile to know it."""
     total = run.latency_ns.total
+    if not total and run.spec.asked_rate_tps is not None and not run.error:
+        yield Doubt("few-samples", "not one response came in its time"
+                    + ("" if run.requests_sent else ", as no request was due in it"))
     asked = [percent for percent in percents
              if total and total * (100 - percent) / 100 < SAMPLES_ABOVE]
     if asked:

@@ -37,6 +37,8 @@ def flow_texts(run: Run) -> list[str]:
     rates = flow_rates(run)
     if not rates:
         return []
+    if not any(rates):
+        return [f"{len(rates)} flows by {run.poller}"]
     return [f"{len(rates)} flows by {run.poller}",
             f"each {_rate_text(min(rates))} to {_rate_text(max(rates))}/s, "
             f"median {_rate_text(median(rates))}", f"Jain {jain_index(rates):.4f}"]

@@ -135,6 +135,12 @@ def test_few_samples_are_few_for_the_percentiles_that_are_shown():
     assert "p100" in doubts_of(run, percents=(100,))[0].text
 
 
+def test_an_open_loop_without_a_request_says_that_it_tells_nothing():
+    run = make_run(0, spec=TestSpec(duration_s=10, rate_tps=0.01, poisson=True))
+    assert [str(doubt) for doubt in doubts_of(run)] == [
+        "not one response came in its time, as no request was due in it [few-samples]"]
+
+
 @pytest.mark.parametrize("changes", [
     {"target_tally": TargetTally()},                    # the target says nothing
     {"target_tally": TargetTally(transactions=100_016)},  # answered after the end
