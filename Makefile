@@ -12,10 +12,12 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 PYTHON_HERE = $(abspath $(VENV))/bin/python
 SANITIZED = build/sanitized
+THREADED = build/threads
+, := ,
 QUICK_BENCH = --benchmark-max-time=0.3 --benchmark-columns=min,median,iqr,rounds
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench sanitize clean
+.PHONY: help demo test check bench sanitize tsan clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -49,20 +51,36 @@ bench: $(VENV)/installed-bench ## beside peers and bare system calls; BENCH_ARGS
 	$(if $(BENCH_ARGS),,$(VENV)/bin/python -m pytest -q $(QUICK_BENCH) benchmarks)
 	$(VENV)/bin/python -m benchmarks $(BENCH_ARGS)
 
-# A copy of the tree with another extension in it: the one that runs stays as it is. Python's
-# own allocator would hide what is read or written beside a buffer, and its leaks are not ours.
-sanitize: $(VENV)/installed-test ## the C engine's tests under address and undefined-behaviour sanitizers
-	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
-	cp -R xenrr tests pyproject.toml $(SANITIZED) && rm -f $(SANITIZED)/xenrr/engine/*.so
-	cd $(SANITIZED) && $(CC) -shared -fPIC -g -O1 -fno-omit-frame-pointer \
-		-fsanitize=address,undefined -fno-sanitize-recover=undefined \
+# A copy of the tree with another extension in it: the one that runs stays as it is.
+define copy_built_with
+	rm -rf $(1) && mkdir -p $(1)
+	cp -R xenrr tests pyproject.toml $(1) && rm -f $(1)/xenrr/engine/*.so
+	cd $(1) && $(CC) -shared -fPIC -g -O1 -fno-omit-frame-pointer $(2) \
 		$$($(PYTHON_HERE) -c 'import sysconfig as s; print("-I" + s.get_path("include"), "-o", \
 		"xenrr/engine/_hot" + s.get_config_var("EXT_SUFFIX"))') xenrr/engine/*.c
+endef
+
+# Python's own allocator would hide what is read or written beside a buffer, and its leaks are
+# not ours.
+sanitize: $(VENV)/installed-test ## the C engine's tests under address and undefined-behaviour sanitizers
+	$(call copy_built_with,$(SANITIZED),-fsanitize=address$(,)undefined -fno-sanitize-recover=undefined)
 	cd $(SANITIZED) && export LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" \
 		ASAN_OPTIONS=detect_leaks=0:log_path=found UBSAN_OPTIONS=print_stacktrace=1:log_path=found \
 		PYTHONMALLOC=malloc XENRR_REQUIRE=c_engine && $(PYTHON_HERE) -m pytest -q -n 4 \
 		--dist worksteal -m c_engine $(PYTEST_ARGS) tests/unit/engine/test_contract_*.py \
 		tests/unit/engine/test_hot*.py || { cat found.* 2>/dev/null; exit 1; }
+
+# The thread sanitizer needs its memory where it was compiled for; some kernels shuffle too much
+# for that. What it has found is an error, even if every test passes.
+tsan: $(VENV)/installed-test ## the C engine's tests of many threads under the thread sanitizer
+	$(call copy_built_with,$(THREADED),-fsanitize=thread)
+	cd $(THREADED) && still="$$(! setarch -R true 2>/dev/null || echo setarch -R)" && \
+		export LD_PRELOAD="$$($(CC) -print-file-name=libtsan.so)" XENRR_REQUIRE=c_engine \
+		TSAN_OPTIONS="log_path=found suppressions=$$PWD/tests/unit/engine/threads.supp" && \
+		$$still $(PYTHON_HERE) -m pytest -q -n 2 --dist worksteal -k "not pure" $(PYTEST_ARGS) \
+		tests/unit/engine/test_contract_flows*.py tests/unit/engine/test_contract_c.py \
+		tests/unit/session/test_flows.py tests/unit/session/test_pool.py; \
+		status=$$?; ! cat found.* 2>/dev/null && exit $$status
 
 clean: ## remove what these commands made
 	rm -rf .venv* build dist xenrr.egg-info .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,19 @@ def test_the_loop_runs_without_the_gil(connect):
     spec = sender_spec(transactions=1000)
     sent, _ = run_both((engine, engine), connect(False), spec)
     assert sent.transactions == 1000
+
+
+@pytest.mark.c_engine
+def test_a_python_without_a_gil_stays_without():
+    """It gets its GIL back, with a warning, from an extension that does not forgo it."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "import sys\n"
+         "has_gil = getattr(sys, '_is_gil_enabled', lambda: True)\n"
+         "before = has_gil()\n"
+         "from xenrr.engine import _hot\n"
+         "assert has_gil() == before"],
+        cwd=Path(base.__file__).parents[2], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.c_engine

@@ -285,7 +285,7 @@ def test_an_answer_to_what_nobody_asked_is_an_error(many, connect_many):
 
 def test_a_flow_whose_socket_is_full_waits_for_room(many, connect_many):
     nears, fars = connect_many(2)
-    spec = flows_spec(many[1], request_bytes=1 << 20, burst=30, duration_ns=150 * MS)
+    spec = flows_spec(many[1], request_bytes=1 << 20, burst=30, duration_ns=300 * MS)
     with RunningPool(*many) as pool:
         pool.add(fars[0], request_bytes=1 << 20)
         tally = RunningFlows(many[0], nears, spec).tally()
