@@ -164,7 +164,8 @@ class Buffers:
 
     Messages and one-way calls go round a ring of ``width`` buffers, each of which begins
     ``offset`` bytes behind a multiple of ``alignment``, as netperf's do (src/netlib.c,
-    allocate_buffer_ring()). Messages of more than ``MAX_PIECE_BYTES`` use one buffer of
+    allocate_buffer_ring()). Of these multiples large ones use the beginnings of pages, if they
+    can: copies are fastest there. Messages of more than ``MAX_PIECE_BYTES`` use one buffer of
     that size, piece after piece, whatever the width.
 
     Attributes:

@@ -77,6 +77,8 @@ NEVER = 1 << 63
 READ_BYTES = 4096
 # Python's own buffers begin at a multiple of this.
 NATURAL_ALIGNMENT = 8
+# A multiple of every alignment that is likely to be asked for.
+PAGE_BYTES = 4096
 
 # A peer that went away must not kill the process, whatever it does with SIGPIPE.
 NO_SIGNAL = getattr(socket_module, "MSG_NOSIGNAL", 0)
@@ -122,6 +124,9 @@ def ring(size: int, width: int, alignment: int, offset: int) -> list[memoryview]
         offset: In bytes.
     """
     step = max(alignment, 1)
+    if size >= PAGE_BYTES and PAGE_BYTES % step == 0:
+        # Copies between the kernel and a place that is not the beginning of a page are slow.
+        step = PAGE_BYTES
     stride = -(-size // step) * step
     whole = stride * width + step + offset
     memory: bytearray | array[int]

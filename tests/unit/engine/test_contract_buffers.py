@@ -82,12 +82,13 @@ def test_the_fill_runs_on_through_the_ring(engine, connect, width, fill):
 
 
 @pytest.mark.parametrize("width", [1, 4])
-@pytest.mark.parametrize("block_bytes", [50, 300_000])
-def test_the_fill_runs_on_through_a_stream(engine, connect, width, block_bytes):
+@pytest.mark.parametrize(("block_bytes", "alignment"), [
+    (50, 4096), (300_000, 4096), (300_000, 8), (5000, 64), (4096, 100)])
+def test_the_fill_runs_on_through_a_stream(engine, connect, width, block_bytes, alignment):
     near, far = connect(False)
     run = Running(engine, near, sending(
         block_bytes=block_bytes, limit_bytes=9 * block_bytes,
-        buffers=Buffers(send_width=width, fill=FILL, send_alignment=4096, send_offset=1)))
+        buffers=Buffers(send_width=width, fill=FILL, send_alignment=alignment, send_offset=1)))
     far.settimeout(LIMIT_S)
     seen = b""
     while len(seen) < 9 * block_bytes:
