@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from xenrr.netperf.command import client_command
@@ -18,7 +19,16 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         Its exit code.
     """
-    return client_command(sys.argv[1:] if args is None else args)
+    if args is not None:
+        return client_command(args)
+    # A process of its own is over before garbage would matter. Not to look for cycles, neither
+    # while modules are imported nor, once all that lives is frozen, on the way out, saves an
+    # eighth of the time that a test of one transaction takes.
+    gc.disable()
+    try:
+        return client_command(sys.argv[1:])
+    finally:
+        gc.freeze()
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from peers import LOOPBACK, ROOT, free_port, running_server, stop_cleanly
 
 # No site-packages, no environment variables, no user folder.
 ALONE = [sys.executable, "-S", "-E", "-s"]
-GUEST_CORE = ("__init__.py", "errors.py", "frozen.py", "units.py", "wire", "engine", "cpu",
-              "stats/__init__.py", "stats/histogram.py", "results", "session", "netperf",
-              "server.py", "client.py", "agent.py")
+GUEST_CORE = ("__init__.py", "errors.py", "frozen.py", "lean.py", "units.py", "wire",
+              "engine", "cpu", "stats/__init__.py", "stats/histogram.py", "results", "session",
+              "netperf", "server.py", "client.py", "agent.py")
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from xenrr.cpu.none import NoMeter
 from xenrr.cpu.procstat import PROC_STAT, ProcStatMeter, read_ticks
 from xenrr.cpu.usage import CpuUsage
+from xenrr.lean import Protocol
 
 __all__ = ["CpuMeter", "load_meter"]
 

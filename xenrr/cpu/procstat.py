@@ -26,10 +26,10 @@ from __future__ import annotations
 
 import itertools
 import os
-from typing import NamedTuple
 
 from xenrr.cpu.usage import CpuShare, CpuUsage
 from xenrr.frozen import replace
+from xenrr.lean import NamedTuple
 
 __all__ = ["PROC_STAT", "ProcStatMeter", "Reading", "Ticks", "read_stat", "read_ticks",
            "usage_between"]

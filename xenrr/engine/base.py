@@ -68,11 +68,10 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Mapping
-from socket import socket
-from typing import ClassVar, NamedTuple, Protocol, Union
 
 from xenrr.errors import LocalProtocolError
 from xenrr.frozen import dataclass, field
+from xenrr.lean import ClassVar, NamedTuple, Protocol, Union
 from xenrr.stats.histogram import Histogram
 from xenrr.units import (
     MAX_ALIGNMENT,
@@ -81,6 +80,10 @@ from xenrr.units import (
     MAX_MESSAGE_BYTES,
     MAX_WIDTH,
 )
+
+TYPE_CHECKING = False  # typing's constant without the cost of importing typing
+if TYPE_CHECKING:
+    from socket import socket
 
 __all__ = [
     "HEAD",

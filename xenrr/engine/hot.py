@@ -10,14 +10,11 @@ integers of a spec, or comes back in blocks (histograms beside the main one).
 from __future__ import annotations
 
 import binascii
-import socket as socket_module
 import struct
 import sys
 import threading
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from socket import socket
-from typing import TYPE_CHECKING, Protocol
 
 from xenrr.engine.base import (
     AnySpec,
@@ -31,8 +28,10 @@ from xenrr.engine.base import (
 )
 from xenrr.errors import LocalProtocolError
 from xenrr.frozen import field_names
+from xenrr.lean import Protocol, socket
 from xenrr.stats.histogram import Histogram, PackedHistogram
 
+TYPE_CHECKING = False  # typing's constant without the cost of importing typing
 if TYPE_CHECKING:
     from xenrr.engine.flows import FlowsSpec, FlowsTally
 
@@ -128,7 +127,7 @@ class HotEngine:
         return self._library.loaded_as
 
     def run(
-        self, sock: socket | None, spec: AnySpec, stop_fd: int = -1, report_fd: int = -1
+        self, sock: socket.socket | None, spec: AnySpec, stop_fd: int = -1, report_fd: int = -1
     ) -> Tally:
         """Run one data phase; see ``base.Engine``."""
         connects = isinstance(spec, ConnectSpec) and spec.role is Role.SENDER
@@ -148,7 +147,8 @@ class HotEngine:
         return hot_flows.pollers(self._library)
 
     def run_flows(
-        self, socks: Sequence[socket], spec: FlowsSpec, stop_fd: int = -1, report_fd: int = -1
+        self, socks: Sequence[socket.socket], spec: FlowsSpec, stop_fd: int = -1,
+        report_fd: int = -1,
     ) -> FlowsTally:
         """Run a sender of many flows; see ``flows.FlowsEngine``."""
         from xenrr.engine import hot_flows
@@ -229,18 +229,18 @@ def pack_address(address: tuple[str, int] | tuple[str, int, int, int]) -> bytes:
         LocalProtocolError: The address is not numeric.
     """
     try:
-        family, *_, found = socket_module.getaddrinfo(
-            address[0], address[1], type=socket_module.SOCK_STREAM,
-            flags=socket_module.AI_NUMERICHOST)[0]
+        family, *_, found = socket.getaddrinfo(
+            address[0], address[1], type=socket.SOCK_STREAM,
+            flags=socket.AI_NUMERICHOST)[0]
     except (OSError, UnicodeError) as exc:
         raise LocalProtocolError(f"{address[0]!r} is not a numeric address: {exc}") from exc
     host, port = str(found[0]), int(found[1])
-    if family == socket_module.AF_INET:
+    if family == socket.AF_INET:
         return (_address_head(16, family) + struct.pack("!H", port)
-                + socket_module.inet_pton(family, host) + bytes(8))
+                + socket.inet_pton(family, host) + bytes(8))
     flow, scope = address[2:] if len(address) == 4 else (0, 0)
     return (_address_head(28, family) + struct.pack("!HI", port, flow)
-            + socket_module.inet_pton(family, host.partition("%")[0])
+            + socket.inet_pton(family, host.partition("%")[0])
             + struct.pack("=I", scope or int(found[3])))  # type: ignore[misc]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 from collections.abc import Mapping
+
+from xenrr.lean import socket
 
 __all__ = ["mss_of", "tcp_info_of"]
 

@@ -6,7 +6,6 @@ Source: netperf 2.7.0 src/netsh.c, scan_cmd_line(), and runs of Debian's build.
 from __future__ import annotations
 
 from xenrr.netperf import getopt, usage
-from xenrr.netperf.confidence import MAX_ITERATIONS, MIN_ITERATIONS
 from xenrr.netperf.ending import CODE_FAILED, CODE_LOST, Ending, bad_level
 from xenrr.netperf.getopt import FLAG, NUMBER_IF_NEXT, VALUE
 from xenrr.netperf.option_values import count, interval_us, parse_tos, take_address
@@ -185,6 +184,8 @@ def _take_headers(options: ClientOptions, text: str) -> None:
 
 
 def _take_confidence(options: ClientOptions, letter: str, text: str) -> None:
+    from xenrr.netperf.confidence import MAX_ITERATIONS, MIN_ITERATIONS
+
     first, second = getopt.split_pair(text, copy=True)
     if letter == "i":
         most = count(first, "-i") if first else options.max_iterations

@@ -10,8 +10,8 @@ send_omni_inner() and the loops of the older tests, which differ in where they s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from xenrr.lean import NamedTuple
 from xenrr.netperf.confidence import relative_width
 from xenrr.netperf.options import ClientOptions
 from xenrr.netperf.output_units import throughput, unit_of

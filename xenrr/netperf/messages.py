@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 
 from xenrr.errors import ConnectionLost, PeerRefused, RemoteProtocolError
+from xenrr.lean import socket
 from xenrr.netperf.ending import CODE_FAILED, CODE_LOST, Ending
 
 __all__ = [
@@ -35,13 +35,13 @@ __all__ = [
     "unknown_test",
 ]
 
-FAMILY_NAMES = {socket.AF_UNSPEC: "AF_UNSPEC", socket.AF_INET: "AF_INET",
-                socket.AF_INET6: "AF_INET6"}
+FAMILY_NAMES: dict[int, str] = {
+    socket.AF_UNSPEC: "AF_UNSPEC", socket.AF_INET: "AF_INET", socket.AF_INET6: "AF_INET6"}
 
 
 def _unresolved(host: str, port: str, family: int, why: socket.gaierror) -> str:
     return (f"resolve_host: could not resolve host '{host}' port '{port}' af "
-            f"{FAMILY_NAMES[socket.AddressFamily(family)]}\n"
+            f"{FAMILY_NAMES[family]}\n"
             f"\tgetaddrinfo returned {why.errno} {why.strerror}\n")
 
 
@@ -100,7 +100,7 @@ def no_protocol(name: str, family: int) -> Ending:
                       f"{os.strerror(errno.EOPNOTSUPP)}\n")
     number, type_name, protocol = UNSUPPORTED[name]
     return Ending(CODE_FAILED, f"netperf: create_data_socket: socket: errno {number} fam "
-                               f"{FAMILY_NAMES[socket.AddressFamily(family)]} type {type_name} "
+                               f"{FAMILY_NAMES[family]} type {type_name} "
                                f"prot {protocol} errmsg {os.strerror(number)}\n")
 
 

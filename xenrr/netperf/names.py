@@ -7,9 +7,9 @@ gives netperf's messages before anything was sent.
 from __future__ import annotations
 
 import os
-import socket
 
 from xenrr.errors import SpecError
+from xenrr.lean import socket
 from xenrr.netperf.messages import (
     FAMILY_NAMES,
     bad_mask,
@@ -18,14 +18,14 @@ from xenrr.netperf.messages import (
     unknown_host,
 )
 from xenrr.netperf.options import ClientOptions
-from xenrr.session.sockets import family_of
+from xenrr.session.sockets import family_of, look_up
 
 __all__ = ["ControlEnds", "DataEnds"]
 
-ANY_SHOWN = {socket.AF_INET6: "::0"}
+ANY_SHOWN: dict[int, str] = {socket.AF_INET6: "::0"}
 # Services a test without a control connection talks to: a minimal guest has no list of them.
 SERVICES = {"echo": "7", "discard": "9", "chargen": "19"}
-Resolved = tuple[socket.AddressFamily, str, int]
+Resolved = tuple[int, str, int]
 
 
 class ControlEnds:
@@ -151,7 +151,7 @@ def _data_end(host: str, port: str, family: int) -> Resolved:
 
 def _resolve(host: str, port: str | None, family: int) -> Resolved:
     try:
-        found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+        found = look_up(host, port, family, socket.SOCK_STREAM)
     except (UnicodeError, ValueError) as exc:  # an over-long label or a NUL in the name
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from exc
     kind, _, _, _, address = found[0]

@@ -7,12 +7,15 @@ from functools import cached_property
 
 from xenrr.cpu.usage import CpuUsage
 from xenrr.frozen import dataclass, replace
-from xenrr.netperf.iterations import Widths, widths_of
 from xenrr.netperf.names import DataEnds
 from xenrr.netperf.options import ClientOptions
 from xenrr.netperf.output_units import service_demand, throughput, unit_of
 from xenrr.results.record import EndSpec, Run, SocketFacts
 from xenrr.stats.histogram import Histogram
+
+TYPE_CHECKING = False  # typing's constant without the cost of importing typing
+if TYPE_CHECKING:
+    from xenrr.netperf.iterations import Widths
 
 __all__ = ["Outcome"]
 
@@ -73,6 +76,10 @@ class Outcome:
     @cached_property
     def widths(self) -> Widths | None:
         """Confidence reached, ``None`` where nothing can be said."""
+        if self.options.max_iterations == 1:
+            return None
+        from xenrr.netperf.iterations import widths_of
+
         return widths_of(self.options, self.runs)
 
     @property

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from xenrr.netperf.histogram_text import histogram_text
-from xenrr.netperf.latency import percentile_lines
 from xenrr.netperf.options import CSV, KEYVAL, TABLE
 from xenrr.netperf.outcome import Outcome
-from xenrr.netperf.selectors import Selection, csv_text, human_text, keyval_text
-from xenrr.netperf.tables import result_table
 from xenrr.results.record import OMNI
+
+TYPE_CHECKING = False  # typing's constant without the cost of importing typing
+if TYPE_CHECKING:
+    from xenrr.netperf.selectors import Selection
 
 __all__ = ["results_text"]
 
@@ -22,11 +22,18 @@ def results_text(outcome: Outcome, selection: Selection) -> str:
     """
     form = outcome.options.form
     if form == TABLE and outcome.test != OMNI:
+        from xenrr.netperf.tables import result_table
+
         text = result_table(outcome)
     else:
+        from xenrr.netperf.histogram_text import histogram_text
+        from xenrr.netperf.selectors import csv_text, human_text, keyval_text
+
         # OMNI has no table of its own: the columns for a person stand in.
         write = {CSV: csv_text, KEYVAL: keyval_text}.get(form, human_text)
         text = write(selection, outcome) + histogram_text(outcome, selected=True)
     if outcome.options.percentiles is not None:
+        from xenrr.netperf.latency import percentile_lines
+
         text += percentile_lines(outcome, outcome.options.percentiles)
     return text

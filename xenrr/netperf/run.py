@@ -17,22 +17,18 @@ from xenrr.netperf import messages
 from xenrr.netperf.banner import banner
 from xenrr.netperf.command import write_err, write_out
 from xenrr.netperf.ending import CODE_FAILED
-from xenrr.netperf.fill_file import look_for_fill_file
-from xenrr.netperf.interim import InterimPrinter
 from xenrr.netperf.interrupts import Interrupts
-from xenrr.netperf.iterations import another
 from xenrr.netperf.names import ControlEnds, DataEnds
 from xenrr.netperf.options import CLASSIC_TESTS, OMNI_TESTS, TABLE, ClientOptions
 from xenrr.netperf.outcome import Outcome
 from xenrr.netperf.report import results_text
-from xenrr.netperf.selectors import Selection, read_selection, unknown_text
-from xenrr.netperf.tables import cpu_rate_text, mss_text
-from xenrr.netperf.tcp_info_text import tcp_info_text
 from xenrr.results.record import InterimPoint, Run, TestSpec
 from xenrr.units import MAX_DATAGRAM_BYTES, MAX_MESSAGE_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from xenrr.netperf.interim import InterimPrinter
+    from xenrr.netperf.selectors import Selection
     from xenrr.session.sender import Sender
 
 __all__ = ["run_client"]
@@ -85,9 +81,14 @@ def run_client(options: ClientOptions) -> int:
                 raise messages.no_protocol(options.protocol, ends.family)
             if spec is None:
                 raise messages.too_long(errno.EMSGSIZE)
-            look_for_fill_file(options, ends.family)
+            if options.local.fill_file:
+                from xenrr.netperf.fill_file import look_for_fill_file
+
+                look_for_fill_file(options, ends.family)
             with _words_for_failures(options, control, sender):
                 if options.test == MSS:
+                    from xenrr.netperf.tables import mss_text
+
                     mss = sender.mss(_for_iteration(spec, ends))
                     _answer(options, mss_text(options, mss), mss=mss)
                     return 0
@@ -117,6 +118,8 @@ def _without_data(options: ClientOptions, sender: Sender) -> None:
 
 
 def _answer_cpu(options: ClientOptions, end: str, rate: float, cpus: int) -> None:
+    from xenrr.netperf.tables import cpu_rate_text
+
     _answer(options, cpu_rate_text(end, rate, cpus, options.verbosity), rate=rate, cpus=cpus)
 
 
@@ -165,6 +168,8 @@ def _open(options: ClientOptions, control: ControlEnds) -> Sender:
 def _selection(options: ClientOptions) -> Selection:
     if options.form == TABLE:
         return []
+    from xenrr.netperf.selectors import read_selection, unknown_text
+
     selection, unknown = read_selection(options.selectors, options.form)
     if unknown:
         write_err(f"netperf: {unknown_text(unknown)}\n")
@@ -195,12 +200,13 @@ def _for_iteration(spec: TestSpec, ends: DataEnds) -> TestSpec:
 def _iterations(options: ClientOptions, ends: DataEnds, spec: TestSpec, sender: Sender,
                 interrupts: Interrupts) -> list[Run]:
     """Run the test as often as confidence asks for."""
-    printer = InterimPrinter(options, spec)
+    printer = _interim_printer(options, spec)
     runs: list[Run] = []
     while True:
         run = sender.run(_for_iteration(spec, ends),
                          on_start=lambda: interrupts.running(sender.stop),
-                         on_interim=_interim_writer(options, printer))
+                         on_interim=_interim_writer(options, printer),
+                         conditions=_tells_conditions(options))
         runs.append(_as_asked(run))
         if run.local.busy_poll_us < -1 and len(runs) == 1:
             from xenrr.session.dataoptions import BUSY_POLL_REFUSED
@@ -208,8 +214,10 @@ def _iterations(options: ClientOptions, ends: DataEnds, spec: TestSpec, sender: 
             write_err(f"netperf: {BUSY_POLL_REFUSED}\n")
         write_err(_remarks_on(run))
         if "DUMP_TCP_INFO" in os.environ:
+            from xenrr.netperf.tcp_info_text import tcp_info_text
+
             write_err(tcp_info_text(run))
-        if spec.interim_s:
+        if printer is not None:
             _talk(options, printer.last_lines(run))
         if options.json:
             from json import dumps
@@ -217,8 +225,16 @@ def _iterations(options: ClientOptions, ends: DataEnds, spec: TestSpec, sender: 
             write_out(f"{dumps(run.to_plain())}\n")
         # netperf would begin the next iteration after an interrupt; whoever ends a test
         # early wants it ended.
-        if interrupts.asked or run.error or not another(options, runs):
+        if interrupts.asked or run.error or not _another(options, runs):
             return runs
+
+
+def _tells_conditions(options: ClientOptions) -> bool:
+    """Whether anything that is printed tells of more than the test: no table of netperf's does.
+
+    But for the CPUs, where they were asked for.
+    """
+    return options.json or options.local.measure_cpu or options.remote.measure_cpu
 
 
 def _as_asked(run: Run) -> Run:
@@ -237,9 +253,25 @@ def _remarks_on(run: Run) -> str:
     return "".join(f"netperf: {remark}\n" for remark in remarks if remark)
 
 
-def _interim_writer(options: ClientOptions,
-                    printer: InterimPrinter) -> Callable[[InterimPoint], None]:
-    return lambda point: _talk(options, printer.lines(point))
+def _another(options: ClientOptions, runs: list[Run]) -> bool:
+    if options.max_iterations == 1:
+        return False
+    from xenrr.netperf.iterations import another
+
+    return another(options, runs)
+
+
+def _interim_printer(options: ClientOptions, spec: TestSpec) -> InterimPrinter | None:
+    if not spec.interim_s:
+        return None
+    from xenrr.netperf.interim import InterimPrinter
+
+    return InterimPrinter(options, spec)
+
+
+def _interim_writer(options: ClientOptions, printer: InterimPrinter | None
+                    ) -> Callable[[InterimPoint], None] | None:
+    return None if printer is None else lambda point: _talk(options, printer.lines(point))
 
 
 def _talk(options: ClientOptions, text: str) -> None:

@@ -12,8 +12,8 @@ of src/nettest_omni.c.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Union
 
+from xenrr.lean import Union
 from xenrr.netperf.outcome import Outcome
 from xenrr.netperf.output_units import (
     byte_rate_in,

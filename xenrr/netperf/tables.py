@@ -5,22 +5,15 @@
 
 from __future__ import annotations
 
-from xenrr.netperf.histogram_text import histogram_text
-from xenrr.netperf.iterations import warning
 from xenrr.netperf.options import ClientOptions
 from xenrr.netperf.outcome import Outcome
-from xenrr.netperf.stream_tables import (
-    datagram_number,
-    datagram_table,
-    stream_details,
-    stream_number,
-    stream_table,
-)
-from xenrr.netperf.transaction_tables import (
-    transaction_details,
-    transaction_number,
-    transaction_table,
-)
+
+TYPE_CHECKING = False  # typing's constant without the cost of importing typing
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Layout = tuple[Callable[[Outcome], str], Callable[[Outcome], str],
+                   Callable[[Outcome], str]]
 
 __all__ = ["cpu_rate_text", "mss_text", "result_table"]
 
@@ -33,23 +26,36 @@ TRANSACTION_TESTS = ("TCP_RR", "UDP_RR", "TCP_CRR", "TCP_CC")
 def result_table(outcome: Outcome) -> str:
     """What stands below the header line of any test but OMNI, warning included."""
     verbosity, test = outcome.options.verbosity, outcome.test
-    if test in TRANSACTION_TESTS:
-        number, table, details = transaction_number, transaction_table, transaction_details
-    elif test == "UDP_STREAM":
-        number, table, details = datagram_number, datagram_table, _nothing
-    else:
-        number, table, details = stream_number, stream_table, stream_details
+    number, table, details = _layout(test)
     widths = outcome.widths
     text = ""
     if widths is not None and widths.missed(outcome.options):
+        from xenrr.netperf.iterations import warning
+
         text = warning(widths)
     if verbosity == NUMBER_ONLY:
         return text + number(outcome)
     if verbosity in (TABLE, DETAILS):
         text += table(outcome)
     if verbosity >= DETAILS:
+        from xenrr.netperf.histogram_text import histogram_text
+
         text += details(outcome) + histogram_text(outcome)
     return text
+
+
+def _layout(test: str) -> Layout:
+    """What makes the number alone, the table, and its details; only this one is loaded."""
+    if test in TRANSACTION_TESTS:
+        from xenrr.netperf import transaction_tables as transactions
+
+        return (transactions.transaction_number, transactions.transaction_table,
+                transactions.transaction_details)
+    from xenrr.netperf import stream_tables as streams
+
+    if test == "UDP_STREAM":
+        return streams.datagram_number, streams.datagram_table, _nothing
+    return streams.stream_number, streams.stream_table, streams.stream_details
 
 
 def _nothing(outcome: Outcome) -> str:

@@ -7,11 +7,11 @@ are read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from xenrr.cpu.usage import CpuUsage, service_demand_us, usage_from_plain
 from xenrr.errors import ResultFormatError, SpecError
 from xenrr.frozen import asdict, dataclass, field, field_names, replace
+from xenrr.lean import Any
 from xenrr.stats.histogram import Histogram, PackedHistogram
 from xenrr.units import (
     MAX_ALIGNMENT,

@@ -44,19 +44,25 @@ class Conditions:
         """The data connection has ended."""
         self.local_cpu = self._meter.stop()
 
-    def throttling(self) -> dict[str, int]:
+    def facts(self, target_address: str, local_address: str) -> dict[str, object]:
+        """What the record says of the sender's side, by the names of ``Run``.
+
+        Args:
+            target_address, local_address: The two ends of the data connection, as texts.
+        """
+        return {"tcp_info_start": self.tcp_info_start, "local_cpu": self.local_cpu,
+                "throttling": self._throttled(),
+                "host": self._host(target_address, local_address)}
+
+    def _throttled(self) -> dict[str, int]:
         """How often a CPU quota stopped this process; empty where nobody counts."""
         now = read_throttling()
         if now is None or self._throttling is None:
             return {}
         return vars(now.since(self._throttling)).copy()
 
-    def host(self, target_address: str, local_address: str) -> dict[str, str]:
-        """Facts about the sender's machine and about the interface to the target.
-
-        Args:
-            target_address, local_address: The two ends of the data connection, as texts.
-        """
+    def _host(self, target_address: str, local_address: str) -> dict[str, str]:
+        """Facts about the sender's machine and about the interface to the target."""
         # Imported when a test is over: nothing of it belongs on the way to the first request.
         from xenrr.results.hostfacts import collect_host_facts
         from xenrr.results.pathfacts import collect_path_facts

@@ -7,11 +7,11 @@ cost more than the rest of its start-up (performance.md). Every wait here has a 
 from __future__ import annotations
 
 import select
-import socket
 import time
 
 from xenrr.errors import ConnectionLost, RemoteProtocolError
-from xenrr.session.sockets import ANY_ADDRESS, family_of
+from xenrr.lean import socket
+from xenrr.session.sockets import ANY_ADDRESS, family_of, look_up
 from xenrr.wire.dialect import Dialect
 from xenrr.wire.message import Request
 from xenrr.wire.sender import NEED_DATA, PEER_CLOSED, PeerIdentified, SenderConnection
@@ -81,15 +81,14 @@ def _connect(
     timeout_s: float,
 ) -> socket.socket:
     failure: OSError | None = None
-    for kind, _, _, _, address in socket.getaddrinfo(host, port, family, socket.SOCK_STREAM):
+    for kind, _, _, _, address in look_up(host, port, family, socket.SOCK_STREAM):
         sock = socket.socket(kind, socket.SOCK_STREAM)
         try:
             sock.settimeout(timeout_s)
             if local_host or local_port:
-                source = local_host or ANY_ADDRESS[socket.AddressFamily(kind)]
+                source = local_host or ANY_ADDRESS[kind]
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind(socket.getaddrinfo(source, local_port, kind,
-                                             socket.SOCK_STREAM)[0][4])
+                sock.bind(look_up(source, local_port, kind, socket.SOCK_STREAM)[0][4])
             sock.connect(address)
             return sock
         except OSError as exc:

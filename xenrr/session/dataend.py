@@ -9,12 +9,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 import struct
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Union
 
 from xenrr.engine.base import (
     AnySpec,
@@ -29,6 +27,7 @@ from xenrr.engine.base import (
 from xenrr.engine.tcp_facts import mss_of, tcp_info_of
 from xenrr.errors import RemoteProtocolError, SpecError, TimestampsUnavailable
 from xenrr.frozen import replace
+from xenrr.lean import Union, socket
 from xenrr.results.record import RECEIVE, ROUND_TRIPS, SECOND_NS, SEND, SocketFacts, TestSpec
 from xenrr.session.dataoptions import apply_options, sender_options
 from xenrr.session.requests import Agreement, SenderEnd, shape_of
@@ -39,6 +38,7 @@ from xenrr.session.sockets import (
     buffer_sizes,
     congestion_of,
     family_of,
+    look_up,
     nodelay_of,
     wire_family,
 )
@@ -82,7 +82,7 @@ class DataEnd:
         self.shape = shape_of(spec)
         self._file_fd = -1
         self._address: Address | None = None
-        family = family_of(spec.data_family) or socket.AddressFamily(control_family)
+        family = family_of(spec.data_family) or control_family
         kind = socket.SOCK_DGRAM if spec.is_datagram else socket.SOCK_STREAM
         self.sock = socket.socket(family, kind)
         self.sockets = [self.sock]
@@ -370,7 +370,7 @@ class DataEnd:
             received += len(data)
         return received, False
 
-    def _bind(self, family: socket.AddressFamily, kind: socket.SocketKind) -> None:
+    def _bind(self, family: int, kind: int) -> None:
         spec = self.spec
         connections = self.shape is Shape.CONNECTIONS
         port = 0 if connections else spec.local_data_port
@@ -441,10 +441,10 @@ def resolve(host: str, port: int, family: int, kind: int) -> tuple[str, int]:
         SpecError: The name does not resolve.
     """
     try:
-        found = socket.getaddrinfo(host, port, family, kind)
+        found = look_up(host, port, family, kind)
     except socket.gaierror as exc:
         raise SpecError(f"the data address {host!r} does not resolve: {exc.strerror}") from exc
-    address: tuple[str, int] = found[0][4]  # type: ignore[assignment]
+    address: tuple[str, int] = found[0][4]
     return address
 
 

@@ -6,12 +6,12 @@ it: netperf goes on likewise, and a test without the wish is worth more than non
 
 from __future__ import annotations
 
-import socket
 import struct
 import sys
 
 from xenrr.engine.base import SocketOption
 from xenrr.frozen import dataclass
+from xenrr.lean import socket
 from xenrr.results.record import TestSpec
 
 __all__ = ["BUSY_POLL_REFUSED", "FAILED", "UNSUPPORTED", "DataOptions", "apply_options",
@@ -161,8 +161,11 @@ def apply_options(sock: socket.socket, options: DataOptions) -> Applied:
 
 def may_busy_poll(busy_poll_us: int) -> bool:
     """Whether this system lets us poll its devices for so many µs."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
         return apply_options(sock, DataOptions(busy_poll=busy_poll_us)).busy_poll >= 0
+    finally:
+        sock.close()
 
 
 def keep_accepted(sock: socket.socket, options: DataOptions) -> None:

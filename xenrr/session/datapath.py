@@ -18,11 +18,9 @@ import contextlib
 import errno
 import os
 import select
-import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Union, cast
 
 from xenrr.engine.base import (
     INTERIM_RECORD,
@@ -36,10 +34,12 @@ from xenrr.engine.base import (
     Tally,
 )
 from xenrr.frozen import replace
+from xenrr.lean import Any, Union, socket
 
+TYPE_CHECKING = False  # typing's constant without the cost of importing typing
 if TYPE_CHECKING:
     # A single flow starts without them.
-    from xenrr.engine.flows import FlowsEngine, FlowsSpec, FlowsTally
+    from xenrr.engine.flows import FlowsSpec, FlowsTally
 
 __all__ = ["RELEASE_AFTER_S", "AnyWork", "DataSockets", "LoopThread", "start_thread",
            "two_pipes"]
@@ -227,10 +227,12 @@ class LoopThread:
                 self._sock, self._spec, self._stop_read, self._report_write)
         assert isinstance(self._sock, Sequence) and isinstance(self._spec, LoopSpec)
         self._wait_until(self._spec.start_at_ns)
-        self.flows = cast("FlowsEngine", self._engine).run_flows(
+        engine: Any = self._engine  # one that does flows, or their spec would not be here
+        self.flows = flows = engine.run_flows(
             self._sock, replace(self._flows_spec, rounds=self._spec), self._stop_read,
             self._report_write)
-        return self.flows.total
+        total: Tally = flows.total
+        return total
 
     def _wait_until(self, at_ns: int) -> None:
         """Many flows wait here: a loop of them has more to prepare than one of one flow."""

@@ -13,10 +13,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from xenrr.cpu.usage import CpuShare, CpuUsage
 from xenrr.frozen import asdict, field_names, replace
+from xenrr.lean import Any
 from xenrr.wire.control import PAGE_CHARACTERS, DetailsResponse
 
 __all__ = ["HOST", "MAX_PAGES", "USAGE", "ask_details", "encode_pages", "facts_from",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from xenrr.engine.base import Ended, Engine, Interim, Tally
 from xenrr.results.record import SECOND_NS, InterimPoint
@@ -19,6 +18,7 @@ from xenrr.session.dataend import DataEnd
 from xenrr.session.datapath import RELEASE_AFTER_S, AnyWork, DataSockets, LoopThread
 from xenrr.session.shapes import Shape
 
+TYPE_CHECKING = False  # typing's constant without the cost of importing typing
 if TYPE_CHECKING:
     from xenrr.engine.flows import FlowsTally
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Union
 
 from xenrr.cpu.usage import METHODS, CpuUsage
 from xenrr.frozen import dataclass
+from xenrr.lean import Union
 from xenrr.results.record import (
     NOTHING,
     RECEIVE,

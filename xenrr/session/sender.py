@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TypeVar
 
 from xenrr.cpu.usage import CpuUsage
 from xenrr.engine.base import Ended, Engine, LoopSpec, Tally
@@ -33,6 +31,7 @@ from xenrr.errors import (
     XenrrError,
 )
 from xenrr.frozen import dataclass, replace
+from xenrr.lean import TypeVar, socket
 from xenrr.results.record import (
     NOTHING,
     RECEIVE,
@@ -45,10 +44,8 @@ from xenrr.results.record import (
     TargetTally,
     TestSpec,
 )
-from xenrr.session.conditions import Conditions
 from xenrr.session.control import RESPONSE_LIMIT_S, ControlConnection, open_control
 from xenrr.session.dataend import LOOK_S, Address, DataEnd, Finish, resolve
-from xenrr.session.details import HOST, USAGE, ask_details, facts_from, with_details
 from xenrr.session.phase import DataPhase
 from xenrr.session.requests import (
     PAD_TIME_S,
@@ -64,7 +61,7 @@ from xenrr.session.requests import (
     report,
 )
 from xenrr.session.shapes import Shape
-from xenrr.session.sockets import address_text, family_of
+from xenrr.session.sockets import address_text, family_of, look_up
 from xenrr.wire.classic import RRResponse, RRResults
 from xenrr.wire.control import (
     CpuCalibrateRequest,
@@ -133,8 +130,8 @@ def open_sender(
     """
     loaded = load_engine(engine)
     if no_control:
-        found = socket.getaddrinfo(host, port, family_of(family), socket.SOCK_STREAM)
-        address: Address = found[0][4]  # type: ignore[assignment]
+        found = look_up(host, port, family_of(family), socket.SOCK_STREAM)
+        address: Address = found[0][4]
         return Sender(None, loaded, host, timeout_s, address)
     control = open_control(
         host, port, family=family, local_host=local_host, local_port=local_port,
@@ -263,6 +260,7 @@ class Sender:
     def run(
         self, spec: TestSpec, *, on_start: Callable[[], int | None] | None = None,
         on_interim: Callable[[InterimPoint], None] | None = None, patience_s: float = 0.0,
+        conditions: bool = True,
     ) -> Run:
         """Run one test to its end.
 
@@ -274,6 +272,8 @@ class Sender:
             patience_s: How long ``on_start`` may take. A target counts its time from the
                 connection on and ends a test that is overdue, so in round trips, whose end
                 it is told, it is asked for so much more.
+            conditions: Whether the record says what it was made under: utilisation of the
+                CPUs, TCP_INFO before the first request, quotas, facts about both hosts.
 
         Raises:
             PeerRefused: The target does not do this test; ``errno`` is its own.
@@ -293,14 +293,19 @@ class Sender:
 
             check_flows(spec)
         with ExitStack() as sessions:
-            return self._run(spec, on_start, on_interim, patience_s, sessions)
+            return self._run(spec, on_start, on_interim, patience_s, sessions, conditions)
 
     def _run(
         self, spec: TestSpec, on_start: Callable[[], int | None] | None,
         on_interim: Callable[[InterimPoint], None] | None, patience_s: float,
-        sessions: ExitStack,
+        sessions: ExitStack, conditions: bool,
     ) -> Run:
-        conditions = Conditions()
+        watch = None
+        if conditions:
+            # A quarter of a short test's time, of no use to who prints a table only.
+            from xenrr.session.conditions import Conditions
+
+            watch = Conditions()
         # The context manager closes the data sockets whatever happens below.
         with ExitStack() as ends:
             end = ends.enter_context(self._data_end(spec))
@@ -319,7 +324,8 @@ class Sender:
             phase = self._phase_of(spec, branches, on_interim)
             names = [address_text(sock.getsockname()) for sock in _sockets(branches)]
             at_ns = on_start() if on_start is not None else None
-            conditions.begin(end.tcp_info())
+            if watch is not None:
+                watch.begin(end.tcp_info())
             tally = self._measured(phase, at_ns or 0)
             self.started_ns = tally.started_ns
             facts, tcp_info = end.facts(tally)
@@ -330,7 +336,8 @@ class Sender:
             else:
                 finish = end.finish(tally, classic=branches[0].classic,
                                     stopped=self._was_stopped)
-            conditions.end()
+            if watch is not None:
+                watch.end()
         if spec.decompose:
             self._need_stamps(tally)
         error = phase.error or _what_went_wrong(tally, spec, end.shape) or finish.error
@@ -340,7 +347,7 @@ class Sender:
                 else "no response had come back"))
         ended = (phase.given_up or _end_of(tally, end.shape, spec)).name.lower()
         told, failure = self._reports(spec, branches, phase, ended)
-        if told.tally != TargetTally() and self.dialect.is_xenrr:
+        if watch is not None and told.tally != TargetTally() and self.dialect.is_xenrr:
             told = replace(told, cpu=self._details(told.cpu))
         if failure and not error:
             error = f"no results from the target: {failure}"
@@ -358,10 +365,9 @@ class Sender:
             target=self._host, target_address=remote, local_address=local,
             peer=self.dialect.peer, engine=self._engine.name,
             started_epoch_s=phase.started_epoch_s, ended=ended, error=error,
-            interims=tuple(phase.interims), tcp_info=tcp_info,
-            tcp_info_start=conditions.tcp_info_start, local_cpu=conditions.local_cpu,
-            loop_thread=phase.thread_usage, throttling=conditions.throttling(),
-            host=conditions.host(remote, local), remote_host=self._remote_host or {})
+            interims=tuple(phase.interims), tcp_info=tcp_info, loop_thread=phase.thread_usage,
+            **({} if watch is None else {
+                **watch.facts(remote, local), "remote_host": self._remote_host or {}}))
 
     def _branch(self, spec: TestSpec, end: DataEnd, wait_s: float = 0.0) -> _Branch:
         """Agree on a test and connect its data."""
@@ -623,6 +629,8 @@ class Sender:
         The run is over and stands, whatever becomes of this; but a connection that failed
         here cannot be used for another one.
         """
+        from xenrr.session.details import HOST, USAGE, ask_details, facts_from, with_details
+
         control = self._controlled()
         limit_s = min(DETAILS_LIMIT_S, control.response_limit_s)
 

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
+
+from xenrr.lean import Any, socket
 
 __all__ = ["ANY_ADDRESS", "address_text", "buffer_sizes", "congestion_of", "family_of",
-           "host_of", "nodelay_of", "raise_descriptor_limit", "room_for_descriptors",
-           "wire_family"]
+           "host_of", "look_up", "nodelay_of", "raise_descriptor_limit",
+           "room_for_descriptors", "wire_family"]
 
 # Descriptors that are left for what else a process opens.
 SPARE_DESCRIPTORS = 32
 
-ANY_ADDRESS = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+ANY_ADDRESS: dict[int, str] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 
 
-def family_of(number: int) -> socket.AddressFamily:
+def family_of(number: int) -> int:
     """Address family of netperf's number for it: 4, 6, or 0 for any."""
     return {4: socket.AF_INET, 6: socket.AF_INET6}.get(number, socket.AF_UNSPEC)
+
+
+def look_up(host: str, port: int | str | None, family: int, kind: int) -> list[Any]:
+    """What ``getaddrinfo`` finds.
+
+    Raises:
+        socket.gaierror: Nothing.
+        UnicodeError, ValueError: It cannot be a name.
+    """
+    # A text is encoded as IDNA, which takes tables of Unicode; bytes are taken as they are.
+    name = host.encode("ascii") if host.isascii() else host
+    return socket.getaddrinfo(name, port, family, kind)
 
 
 def wire_family(family: int) -> int:

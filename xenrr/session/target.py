@@ -504,8 +504,8 @@ def _polling(policy: TargetPolicy) -> dict[str, str]:
     return facts
 
 
-def _addresses(policy: TargetPolicy) -> list[tuple[socket.AddressFamily, str]]:
-    families = [socket.AF_INET6, socket.AF_INET]
+def _addresses(policy: TargetPolicy) -> list[tuple[int, str]]:
+    families: list[int] = [socket.AF_INET6, socket.AF_INET]
     if policy.family:
         families = [family_of(policy.family)]
     if policy.host is None:

@@ -17,9 +17,9 @@ import math
 import struct
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from typing import ClassVar
 
 from xenrr.frozen import dataclass
+from xenrr.lean import ClassVar
 
 __all__ = ["COUNTS_LENGTH", "HIGHEST_NS", "Histogram", "PackedHistogram", "counts_index",
            "highest_equivalent", "lowest_equivalent"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
+from xenrr.lean import Any, NamedTuple
 from xenrr.wire.classic import RRRequest, RRResponse, RRResults
 from xenrr.wire.message import Kind
 from xenrr.wire.omni import OmniRequest, OmniResponse, OmniResults

@@ -10,13 +10,12 @@ decoding takes any bit pattern. The only exception is a port that has to be conn
 
 from __future__ import annotations
 
-import socket
 import struct
 from collections.abc import Mapping
 from enum import IntFlag
-from typing import Any, NamedTuple
 
 from xenrr.errors import LocalProtocolError, RemoteProtocolError
+from xenrr.lean import Any, NamedTuple, socket
 
 __all__ = ["DOUBLE", "FLOAT", "INT", "PORT", "UINT", "UINT64", "UINT_REVERSED", "Address",
            "Bytes", "Field", "FlagWords", "Flags", "Layout", "MarkedFloat", "Text", "WireType"]

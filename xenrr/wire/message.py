@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import enum
 import struct
-from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from xenrr.errors import LocalProtocolError
+from xenrr.lean import NamedTuple, Protocol
 
+TYPE_CHECKING = False  # typing's constant without the cost of importing typing
 if TYPE_CHECKING:
     from xenrr.wire.dialect import Dialect
     from xenrr.wire.layout import Layout

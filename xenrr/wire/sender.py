@@ -14,10 +14,10 @@ is silent until the other 400 bytes come::
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from xenrr.errors import LocalProtocolError, RemoteProtocolError
 from xenrr.frozen import dataclass, field_names, replace
+from xenrr.lean import Any
 from xenrr.wire.catalogue import REQUESTS, TESTS
 from xenrr.wire.connection import NEED_DATA, PEER_CLOSED, Connection, Signal
 from xenrr.wire.control import (

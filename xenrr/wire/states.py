@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Union
 
+from xenrr.lean import Union
 from xenrr.wire.message import Kind
 
 __all__ = ["SENDER_STEPS", "TARGET_STEPS", "Event", "Input", "State", "Steps"]

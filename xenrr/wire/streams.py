@@ -9,9 +9,9 @@ tests/vectors.
 from __future__ import annotations
 
 import struct
-from typing import Any
 
 from xenrr.frozen import dataclass
+from xenrr.lean import Any
 from xenrr.wire.dialect import Dialect
 from xenrr.wire.layout import DOUBLE, FLOAT, INT, PORT, UINT, UINT_REVERSED, Layout
 from xenrr.wire.message import SHORT_BYTES, Kind

@@ -14,9 +14,9 @@ matter of time the shell has to say so::
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from xenrr.errors import LocalProtocolError, RemoteProtocolError
+from xenrr.lean import Any
 from xenrr.wire.catalogue import ANSWERS, TESTS
 from xenrr.wire.connection import NEED_DATA, PEER_CLOSED, Connection, Signal
 from xenrr.wire.control import (

@@ -83,6 +83,7 @@ class FakeSender:
     def __init__(self, *runs: object) -> None:
         self.runs = list(runs) or [None]
         self.specs: list[TestSpec] = []
+        self.conditions: list[bool] = []
         self.stopped = self.closed = 0
         self.dialect = SimpleNamespace(omni=True)
 
@@ -103,14 +104,15 @@ class FakeSender:
         self.specs.append(spec)
         return 1448
 
-    def run(self, spec, *, on_start=None, on_interim=None):
+    def run(self, spec, *, on_start=None, on_interim=None, conditions=True):
         self.specs.append(spec)
+        self.conditions.append(conditions)
         result = self.runs.pop(0) if len(self.runs) > 1 else self.runs[0]
         if isinstance(result, BaseException):
             raise result
         result = make_run(spec) if result is None else replace(result, spec=spec)
         on_start()
-        for each in result.interims:
+        for each in result.interims if spec.interim_s else ():
             on_interim(each)
         return result
 

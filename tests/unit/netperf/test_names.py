@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from xenrr import lean
 from xenrr.errors import SpecError
 from xenrr.netperf.ending import Ending
 from xenrr.netperf.names import ControlEnds, DataEnds, random_address
@@ -48,7 +49,7 @@ def test_a_host_that_does_not_resolve(monkeypatch):
     def getaddrinfo(*args):
         raise NOT_FOUND
 
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(lean.socket, "getaddrinfo", getaddrinfo)
     assert ending("-H nosuch.invalid") == (
         "resolve_host: could not resolve host 'nosuch.invalid' port '(null)' af AF_UNSPEC\n"
         "\tgetaddrinfo returned -2 Name or service not known\n"

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from xenrr import lean
 from xenrr.errors import ConnectionLost, EngineUnavailable, PeerRefused, RemoteProtocolError
 from xenrr.results.record import FlowRecord, Run, SocketFacts
 
@@ -106,7 +107,7 @@ def test_a_signal_ends_the_test_with_full_output(netperf, records, number):
             super().stop()
             return True
 
-        def run(self, spec, *, on_start=None, on_interim=None):
+        def run(self, spec, *, on_start=None, on_interim=None, conditions=True):
             on_start()
             os.kill(os.getpid(), number)
             assert self.stopped == 1
@@ -324,7 +325,7 @@ def test_a_data_connection_of_an_older_test_that_fails(netperf, records, test, w
         def mss(self, spec):
             raise OSError(111, "the data connection to somewhere failed: Connection refused")
 
-        def run(self, spec, *, on_start=None, on_interim=None):
+        def run(self, spec, *, on_start=None, on_interim=None, conditions=True):
             self.mss(spec)
 
     said = netperf(f"-H 127.0.0.1 -t {test} -P 0", Failing())
@@ -377,7 +378,7 @@ def test_a_name_server_that_is_down(netperf, monkeypatch):
     def getaddrinfo(*args):
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(lean.socket, "getaddrinfo", getaddrinfo)
     said = netperf("-H somewhere -t TCP_RR")
     assert said.code == 255
     assert "getaddrinfo returned -3 Temporary failure in name resolution" in said.out
@@ -398,3 +399,12 @@ def test_tcp_info_goes_to_stderr_when_the_environment_asks(netperf, records, mon
     monkeypatch.setenv("DUMP_TCP_INFO", "1")
     assert netperf(f"{RR} -P 0 -v 0", sender).err.startswith("tcpi_rto 204000 tcpi_ato 0 ")
     assert netperf(f"{RR} -P 0 -v 0").err == ""
+
+
+@pytest.mark.parametrize(("line", "wanted"), [
+    ("-t TCP_RR", False), ("-t TCP_RR -v 2", False), ("-t TCP_RR -- -o all", False),
+    ("-t TCP_RR -c", True), ("-t TCP_RR -C", True), ("-t TCP_RR --json", True)])
+def test_conditions_are_read_where_they_are_told(records, netperf, line, wanted):
+    sender = records.FakeSender()
+    netperf(f"-H 127.0.0.1 {line}", sender)
+    assert sender.conditions == [wanted]

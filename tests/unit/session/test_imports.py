@@ -13,11 +13,16 @@ ROOT = Path(__file__).resolve().parents[3]
 # Nothing of these is of use to a sender of round trips.
 UNUSED = (
     "argparse", "ast", "asyncio", "bz2", "concurrent.futures", "ctypes", "dataclasses", "email",
-    "hashlib", "inspect",
-    "importlib.metadata", "logging", "lzma", "msgpack", "numpy", "random", "rich", "shutil",
-    "subprocess", "tempfile", "uvloop", "xenrr.campaign", "xenrr.checks", "xenrr.cli",
-    "xenrr.engine.pure", "xenrr.engine.shared", "xenrr.lab", "xenrr.netperf.serve",
-    "xenrr.session.target")
+    "encodings.idna", "hashlib", "importlib.metadata", "inspect", "json", "logging", "lzma",
+    "msgpack", "numpy", "random", "rich", "selectors", "shutil", "socket", "subprocess",
+    "tempfile", "typing", "uvloop", "xenrr.campaign", "xenrr.checks", "xenrr.cli",
+    "xenrr.cpu.meter", "xenrr.engine.flows", "xenrr.engine.pure", "xenrr.engine.shared",
+    "xenrr.lab", "xenrr.netperf.classic_options", "xenrr.netperf.confidence",
+    "xenrr.netperf.fill_file", "xenrr.netperf.histogram_text", "xenrr.netperf.interim",
+    "xenrr.netperf.iterations", "xenrr.netperf.latency", "xenrr.netperf.selectors",
+    "xenrr.netperf.serve", "xenrr.netperf.stream_tables", "xenrr.netperf.tcp_info_text",
+    "xenrr.results.hostfacts", "xenrr.results.pathfacts", "xenrr.session.branches",
+    "xenrr.session.conditions", "xenrr.session.details", "xenrr.session.target")
 PROGRAM = """
 import sys
 before = set(sys.modules)

@@ -20,8 +20,9 @@ from xenrr.campaign.spec import Machine
 
 __all__ = ["GUEST_CORE", "SshLauncher", "guest_core_zip"]
 
-GUEST_CORE = ("__init__.py", "errors.py", "frozen.py", "units.py", "agent.py", "wire",
-              "engine", "cpu", "stats/__init__.py", "stats/histogram.py", "results", "session")
+GUEST_CORE = ("__init__.py", "errors.py", "frozen.py", "lean.py", "units.py", "agent.py",
+              "wire", "engine", "cpu", "stats/__init__.py", "stats/histogram.py", "results",
+              "session")
 # Its standard input begins with the length of the zip in ten digits. Read from the descriptor
 # itself: a buffered reader would take messages along that are not for it.
 BOOT = """\
