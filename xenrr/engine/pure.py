@@ -23,6 +23,7 @@ from xenrr.engine.pure_common import Phase, no_broken_pipe_signal
 from xenrr.engine.pure_connect import ConnectSender, ConnectTarget
 from xenrr.engine.pure_rr import RoundTripSender, RoundTripTarget
 from xenrr.engine.pure_stream import StreamReceiver, StreamSender
+from xenrr.engine.pure_thread import find_rseq, leave_rseq
 from xenrr.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -36,12 +37,17 @@ class PureEngine:
 
     name = "pure"
 
+    def __init__(self) -> None:
+        find_rseq()     # here, not in somebody's first round trip
+
     def run(
         self, sock: socket | None, spec: AnySpec, stop_fd: int = -1, report_fd: int = -1
     ) -> Tally:
         """Run one data phase; see ``base.Engine``."""
         if sock is not None and sock.gettimeout() is not None:
             raise LocalProtocolError("an engine needs a blocking socket without a timeout")
+        if spec.own_thread:
+            leave_rseq()
         # send() can be told to raise no signal, write() and sendfile() cannot.
         writes = isinstance(spec, LoopSpec) or (isinstance(spec, StreamSpec)
                                                 and (spec.plain_write or spec.file_fd >= 0))

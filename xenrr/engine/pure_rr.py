@@ -64,6 +64,7 @@ from xenrr.stats.histogram import Histogram
 __all__ = ["SEND_FLAGS", "RoundTripSender", "RoundTripTarget"]
 
 DRAIN_LIMIT = 1_000_000
+FIRST_LOOK_NS = 4 * SLOW_ROUND_TRIP_NS
 SEND_FLAGS = MSG_DONTWAIT | NO_SIGNAL
 
 
@@ -419,7 +420,9 @@ class RoundTripSender(_Ends, Timed):
             timeout_ns = step_ns
         self.tick_ns = now
         self.tick_transactions = self.transactions
-        self.next_tick = now + step_ns
+        # Whether things go fast is known long before the first tick.
+        self.next_tick = now + (step_ns if self.transactions
+                                else min(step_ns, FIRST_LOOK_NS))
         self.due = self.earliest()
         self.receive_timeout.set(timeout_ns)
         if self.send_timeout is not None:
