@@ -375,8 +375,7 @@ static inline ssize_t
 rr_send(int fd, const char *from, size_t bytes, int flags)
 {
 #if defined(RR_HAVE_BARE_CALLS)
-    return (ssize_t) syscall(SYS_sendto, (long) fd, from, bytes, (long) flags, NULL,
-                             0L);
+    return (ssize_t) rr_call_kernel(SYS_sendto, fd, from, bytes, flags);
 #else
     return send(fd, from, bytes, flags);
 #endif
@@ -386,8 +385,7 @@ static inline ssize_t
 rr_recv(int fd, char *to, size_t bytes, int flags)
 {
 #if defined(RR_HAVE_BARE_CALLS)
-    return (ssize_t) syscall(SYS_recvfrom, (long) fd, to, bytes, (long) flags, NULL,
-                             NULL);
+    return (ssize_t) rr_call_kernel(SYS_recvfrom, fd, to, bytes, flags);
 #else
     return recv(fd, to, bytes, flags);
 #endif
