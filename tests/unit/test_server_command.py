@@ -57,6 +57,11 @@ def test_a_soft_limit_of_descriptors_does_not_limit_the_senders():
             assert run.target_tally.transactions == 10
 
 
+def test_what_cannot_be_an_address_is_said(capsys):
+    assert main(["-D", "-L", "a..b", "-p", str(free_port())]) == 1
+    assert capsys.readouterr().err.endswith("netserver: Name or service not known\n")
+
+
 def test_a_client_finds_the_passphrase_right_or_wrong():
     with running_xenrr_server("-Z", "word") as server:
         for phrase, code in (("word", 0), ("other", 1), (None, 1)):

@@ -150,9 +150,5 @@ def _data_end(host: str, port: str, family: int) -> Resolved:
 
 
 def _resolve(host: str, port: str | None, family: int) -> Resolved:
-    try:
-        found = look_up(host, port, family, socket.SOCK_STREAM)
-    except (UnicodeError, ValueError) as exc:  # an over-long label or a NUL in the name
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from exc
-    kind, _, _, _, address = found[0]
+    kind, _, _, _, address = look_up(host, port, family, socket.SOCK_STREAM)[0]
     return kind, str(address[0]), int(address[1])

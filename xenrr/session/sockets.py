@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
+from xenrr.errors import SpecError
 from xenrr.lean import Any, socket
 
 __all__ = ["ANY_ADDRESS", "address_text", "buffer_sizes", "congestion_of", "family_of",
@@ -26,12 +27,17 @@ def look_up(host: str, port: int | str | None, family: int, kind: int) -> list[A
     """What ``getaddrinfo`` finds.
 
     Raises:
-        socket.gaierror: Nothing.
-        UnicodeError, ValueError: It cannot be a name.
+        socket.gaierror: Nothing, or it cannot be a name.
+        SpecError: There is no such port; the C library would take another one.
     """
-    # A text is encoded as IDNA, which takes tables of Unicode; bytes are taken as they are.
-    name = host.encode("ascii") if host.isascii() else host
-    return socket.getaddrinfo(name, port, family, kind)
+    if isinstance(port, int) and not 0 <= port <= 65535:
+        raise SpecError(f"a port has to lie between 0 and 65535, got {port}")
+    try:
+        # A text is encoded as IDNA, which takes tables of Unicode; bytes are taken as they are.
+        name = host.encode("ascii") if host.isascii() else host
+        return socket.getaddrinfo(name, port, family, kind)
+    except ValueError as exc:  # a label that is empty or too long, or a NUL in the name
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from exc
 
 
 def wire_family(family: int) -> int:

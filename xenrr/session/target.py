@@ -33,6 +33,7 @@ from xenrr.session.sockets import (
     ANY_ADDRESS,
     address_text,
     family_of,
+    look_up,
     raise_descriptor_limit,
     wire_family,
 )
@@ -510,7 +511,7 @@ def _addresses(policy: TargetPolicy) -> list[tuple[int, str]]:
         families = [family_of(policy.family)]
     if policy.host is None:
         return [(family, ANY_ADDRESS[family]) for family in families]
-    found = socket.getaddrinfo(policy.host, None, family_of(policy.family), socket.SOCK_STREAM)
+    found = look_up(policy.host, None, family_of(policy.family), socket.SOCK_STREAM)
     return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
 
 

@@ -75,6 +75,14 @@ def test_a_value_that_cannot_be_read_names_its_option_once(xenrr, words, said):
     assert said in err
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 300])
+def test_what_cannot_be_a_name_does_not_resolve(xenrr, host):
+    """Python's own codec for names refuses it, with another error than the resolver's."""
+    code, _, err = xenrr("run", host, "-l", "1")
+    assert code == 1
+    assert "; is the name right?" in err
+
+
 @pytest.mark.parametrize("closed", ["stdout", "stderr"])
 def test_a_stream_that_is_not_there_is_no_error(xenrr, monkeypatch, closed):
     """Python has ``None`` for a descriptor that was closed when it started."""
