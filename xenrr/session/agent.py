@@ -52,6 +52,8 @@ READ_BYTES = 1 << 16
 GO_LIMIT_S = 120.0
 # And GO is at most so far away then.
 MAX_LEAD_S = 600.0
+# What comes of fields that are missing, or not what they should be.
+NONSENSE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 class Agent:
@@ -100,7 +102,7 @@ class Agent:
                     self._measure(message)
             except (XenrrError, OSError) as exc:
                 self._say("failed", code=getattr(exc, "code", "os"), text=str(exc))
-            except (KeyError, TypeError, ValueError) as exc:
+            except NONSENSE as exc:
                 self._say("failed", code="protocol-remote",
                           text=f"a {kind} message that makes no sense: {exc!r}")
 
@@ -181,6 +183,9 @@ class Agent:
                     self._take(message)
         except RemoteProtocolError as exc:
             self._end("broken", str(exc))
+        except NONSENSE as exc:
+            # Of a message that this thread reads itself, and nobody else would notice.
+            self._end("broken", f"a message that makes no sense: {exc!r}")
         except OSError:  # the pipe is gone, and so is the coordinator
             self._end("quit")
         else:

@@ -164,7 +164,9 @@ def test_a_go_in_the_far_future_is_refused(agent, server):
     ({"port": 1}, "os"), ({"target": "no-such-host.invalid"}, "os"),
     ({"spec": {"test": "TCP_RR"}}, "protocol-remote"), ({"spec": 5}, "protocol-remote"),
     ({"spec": {**asdict(TestSpec()), "request_bytes": 0}}, "spec"),
-    ({"port": None}, "protocol-remote"), ({"engine": "steam"}, "engine-unavailable"),
+    ({"port": None}, "protocol-remote"), ({"port": float("inf")}, "protocol-remote"),
+    ({"port": 99_999}, "spec"), ({"target": "ä..b"}, "os"),
+    ({"passphrase": 5}, "protocol-remote"), ({"engine": "steam"}, "engine-unavailable"),
 ])
 def test_what_cannot_be_done_is_said_and_the_agent_stays(agent, server, changes, code):
     agent.prepare(server, TestSpec(transactions=5), **changes)
@@ -174,7 +176,9 @@ def test_what_cannot_be_done_is_said_and_the_agent_stays(agent, server, changes,
 
 
 @pytest.mark.parametrize("garbage", [b"Welcome to the machine!\n", b"\0\0\0\2[]",
-                                     encode_frame("dance")])
+                                     encode_frame("dance"), encode_frame("go"),
+                                     encode_frame("go", at_ns="soon"),
+                                     encode_frame("go", at_ns=float("inf"))])
 def test_nonsense_ends_it(agent, garbage):
     agent.process.stdin.write(garbage)
     agent.process.stdin.flush()
