@@ -58,7 +58,7 @@ def test_a_soft_limit_of_descriptors_does_not_limit_the_senders():
 
 
 def test_what_cannot_be_an_address_is_said(capsys):
-    assert main(["-D", "-L", "a..b", "-p", str(free_port())]) == 1
+    assert main(["-D", "-L", "ä..b", "-p", str(free_port())]) == 1
     assert capsys.readouterr().err.endswith("netserver: Name or service not known\n")
 
 

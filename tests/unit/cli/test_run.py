@@ -75,7 +75,7 @@ def test_a_value_that_cannot_be_read_names_its_option_once(xenrr, words, said):
     assert said in err
 
 
-@pytest.mark.parametrize("host", ["a..b", "x" * 300])
+@pytest.mark.parametrize("host", ["ä..b", "ä" * 80])
 def test_what_cannot_be_a_name_does_not_resolve(xenrr, host):
     """Python's own codec for names refuses it, with another error than the resolver's."""
     code, _, err = xenrr("run", host, "-l", "1")
