@@ -19,7 +19,7 @@ from xenrr.errors import SpecError
 from xenrr.lab.document import Document, Table, read_document
 from xenrr.lab.spec import LabSpec, load_lab
 from xenrr.results.campaign import MachineFacts
-from xenrr.results.record import MAX_RATE_TPS, TESTS, TestSpec
+from xenrr.results.spec import MAX_RATE_TPS, TESTS, TestSpec
 
 __all__ = ["CampaignSpec", "Cell", "Experiment", "Machine", "TargetSpec", "check_for_netperf",
            "load_campaign", "make_campaign", "test_of"]
