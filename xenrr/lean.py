@@ -2,9 +2,9 @@
 
 ``typing`` and ``socket`` cost 2 and 4 ms at each start, a quarter of what Python itself needs:
 the one for names that only type checkers read, the other for the classes of its numbers and
-for selectors. From here come the C module below ``socket``, whose calls and constants are the
-same ones (its numbers are plain ints), and names that stand in for those of ``typing``. Type
-checkers see the real ones.
+for selectors. From here come the C modules below ``socket`` and ``signal``, whose calls and
+constants are the same ones (numbers are plain ints, and a socket is no context manager), and
+names that stand in for those of ``typing``. Type checkers see the real ones.
 
 Modules on the way of a plain run import from here, others need not.
 """
@@ -13,14 +13,17 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing's constant without the cost of importing typing
 if TYPE_CHECKING:
+    import signal
     import socket
     from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, Union, cast
 else:
     from operator import itemgetter
 
     try:
+        import _signal as signal
         import _socket as socket
     except ImportError:  # another Python than CPython and PyPy
+        import signal
         import socket
 
     class _Form:
@@ -83,4 +86,5 @@ else:
             return dict(zip(self._fields, self))
 
 
-__all__ = ["Any", "ClassVar", "NamedTuple", "Protocol", "TypeVar", "Union", "cast", "socket"]
+__all__ = ["Any", "ClassVar", "NamedTuple", "Protocol", "TypeVar", "Union", "cast", "signal",
+           "socket"]

@@ -8,9 +8,10 @@ second Ctrl-C for somebody who does not want to wait for the results.
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from types import FrameType, TracebackType
+
+from xenrr.lean import signal
 
 TYPE_CHECKING = False  # typing's constant without the cost of importing typing
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.asked = False
         self._stop: Callable[[], object] | None = None
-        self._before: dict[signal.Signals, object] = {}
+        self._before: dict[int, object] = {}
 
     def __enter__(self) -> Interrupts:
         # Python allows handlers only there; a library call from another thread has none.
@@ -62,7 +63,7 @@ class Interrupts:
         if self._stop is None:
             # A shell starts background jobs with SIGINT ignored; that stays so until there
             # is something to print.
-            if self._before[signal.Signals(number)] != signal.SIG_IGN:
+            if self._before[number] != signal.SIG_IGN:
                 die_of(number)
         elif self.asked and number == signal.SIGINT:
             die_of(number)

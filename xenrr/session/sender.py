@@ -11,7 +11,6 @@ gives a ``Run`` with ``error`` set instead of an exception.
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -36,7 +35,6 @@ from xenrr.results.record import (
     NOTHING,
     RECEIVE,
     ROUND_TRIPS,
-    SECOND_NS,
     FlowRecord,
     InterimPoint,
     Run,
@@ -45,7 +43,7 @@ from xenrr.results.record import (
     TestSpec,
 )
 from xenrr.session.control import RESPONSE_LIMIT_S, ControlConnection, open_control
-from xenrr.session.dataend import LOOK_S, Address, DataEnd, Finish, resolve
+from xenrr.session.dataend import LOOK_S, Address, DataEnd, resolve
 from xenrr.session.phase import DataPhase
 from xenrr.session.requests import (
     PAD_TIME_S,
@@ -62,6 +60,7 @@ from xenrr.session.requests import (
 )
 from xenrr.session.shapes import Shape
 from xenrr.session.sockets import address_text, family_of, look_up
+from xenrr.session.verdict import end_of, missing_stamps, moved, run_of, what_went_wrong
 from xenrr.wire.classic import RRResponse, RRResults
 from xenrr.wire.control import (
     CpuCalibrateRequest,
@@ -340,12 +339,12 @@ class Sender:
                 watch.end()
         if spec.decompose:
             self._need_stamps(tally)
-        error = phase.error or _what_went_wrong(tally, spec, end.shape) or finish.error
-        if error and not (tally.transactions or _moved(tally, end.shape)):
+        error = phase.error or what_went_wrong(tally, spec, end.shape) or finish.error
+        if error and not (tally.transactions or moved(tally, end.shape)):
             raise ConnectionLost(f"{error}; " + (
                 "no data had come or gone" if end.shape.one_way
                 else "no response had come back"))
-        ended = (phase.given_up or _end_of(tally, end.shape, spec)).name.lower()
+        ended = (phase.given_up or end_of(tally, end.shape, spec)).name.lower()
         told, failure = self._reports(spec, branches, phase, ended)
         if watch is not None and told.tally != TargetTally() and self.dialect.is_xenrr:
             told = replace(told, cpu=self._details(told.cpu))
@@ -359,7 +358,7 @@ class Sender:
                 from xenrr.session.branches import flow_records
 
                 flows = flow_records(names, phase.flows, failures)
-        return _run_of(
+        return run_of(
             spec, tally, finish, told, branches[0].agreed.sockets, facts,
             poller=poller, flows=flows,
             target=self._host, target_address=remote, local_address=local,
@@ -473,20 +472,11 @@ class Sender:
 
     def _need_stamps(self, tally: Tally) -> None:
         """Refuse a run of which nothing could be decomposed; the session ends with it."""
-        if any(part.max_ns for part in tally.distributions.values()):
-            return
-        refused = tally.ended is Ended.ERROR and tally.errno == errno.EOPNOTSUPP
-        if not refused and not tally.transactions:
-            return
-        if self._control is not None:
-            self._control.sock.close()
-        if not tally.transactions:
-            raise TimestampsUnavailable("decompose: this kernel does not stamp what a socket "
-                                        "sends (Linux 4.14 and later do)")
-        raise TimestampsUnavailable(
-            f"decompose: the kernel took no time stamps of the packets of "
-            f"{tally.transactions} round trips; the driver of the network interface has to "
-            "take part when it sends (ethtool -T tells whether: software-transmit)")
+        missing = missing_stamps(tally)
+        if missing:
+            if self._control is not None:
+                self._control.sock.close()
+            raise TimestampsUnavailable(missing)
 
     def _controlled(self) -> ControlConnection:
         if self._control is None:
@@ -661,28 +651,6 @@ class Sender:
         raise _refusal(answer)
 
 
-def _run_of(
-    spec: TestSpec, tally: Tally, finish: Finish, told: Report, remote: SocketFacts,
-    local: SocketFacts, **rest: object,
-) -> Run:
-    if told.send_buffer_end >= 0:
-        remote = replace(remote, send_buffer_end=told.send_buffer_end,
-                         receive_buffer_end=told.receive_buffer_end)
-    return Run(
-        spec=spec, elapsed_ns=finish.elapsed_ns, transactions=tally.transactions,
-        requests_sent=tally.requests_sent, in_flight=tally.in_flight, lost=tally.lost,
-        late=tally.late, reordered=tally.reordered, malformed=tally.malformed,
-        drained=finish.drained,
-        bytes_sent=tally.bytes_sent, bytes_received=tally.bytes_received,
-        send_calls=tally.send_calls, recv_calls=tally.recv_calls,
-        failed_sends=tally.failed_sends, latency_ns=tally.latency_ns,
-        distributions=tally.distributions, local=local,
-        remote=replace(remote, congestion=told.congestion,
-                       retransmissions=told.retransmissions),
-        target_tally=told.tally, remote_cpu=told.cpu,
-        **rest)  # type: ignore[arg-type]
-
-
 def _each_in_time(
     items: Sequence[Item], work: Callable[[Item], None], limit_s: float
 ) -> list[Exception]:
@@ -729,42 +697,3 @@ def _service_port(spec: TestSpec) -> int:
     if spec.direction in (ROUND_TRIPS, NOTHING):
         return ECHO_PORT
     return CHARGEN_PORT if spec.direction == RECEIVE else DISCARD_PORT
-
-
-def _moved(tally: Tally, shape: Shape) -> int:
-    return tally.bytes_sent + tally.bytes_received if shape.one_way else 0
-
-
-def _end_of(tally: Tally, shape: Shape, spec: TestSpec) -> Ended:
-    """How a phase ended, in the sender's words: a target that stops sending ends it."""
-    if (shape is Shape.RECEIVES and tally.ended is Ended.PEER) or _was_shut(tally, spec):
-        return Ended.TIME if spec.duration_s is not None else Ended.COUNT
-    return tally.ended
-
-
-def _was_shut(tally: Tally, spec: TestSpec) -> bool:
-    """Whether a target that sends on every connection has stopped to listen.
-
-    netserver's time is over before ours in such a test.
-    """
-    return (spec.connecting and spec.direction == RECEIVE and tally.ended is Ended.ERROR
-            and tally.errno == errno.ECONNREFUSED and tally.transactions > 0)
-
-
-def _what_went_wrong(tally: Tally, spec: TestSpec, shape: Shape) -> str:
-    """A sentence for a data phase that did not end as asked; empty when it did."""
-    what = f"{tally.transactions} transactions"
-    if shape.one_way:
-        what = f"{tally.bytes_sent + tally.bytes_received} bytes"
-    after = f"after {tally.elapsed_ns / SECOND_NS:.2f} s and {what}"
-    if tally.ended is Ended.PEER and shape is not Shape.RECEIVES:
-        return f"the peer ended the data connection {after}"
-    if tally.ended is Ended.LOST:
-        text = f"{LoopSpec.MAX_SILENCES} requests in a row were lost {after}"
-        if not tally.transactions and spec.data_host is None:
-            text += ("; if the target has several addresses, name the one it answers from as "
-                     "the data host (netperf: -- -H)")
-        return text
-    if tally.ended is Ended.ERROR and not _was_shut(tally, spec):
-        return f"the data connection failed {after}: {os.strerror(tally.errno)}"
-    return ""

@@ -233,7 +233,15 @@ class Layout:
     """Where the fields of one message stand in its payload."""
 
     def __init__(self, *table: Field | tuple[str, WireType, int]) -> None:
-        self.fields = tuple(Field(*line) for line in table)
+        self._table = table
+        self._fields: tuple[Field, ...] | None = None
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Its lines. Of two dozen layouts a program uses three: made when first asked for."""
+        if self._fields is None:
+            self._fields = tuple(Field(*line) for line in self._table)
+        return self._fields
 
     def encode(self, message: object, payload_bytes: int) -> bytes:
         """The payload of a message; what no field covers is zero.
