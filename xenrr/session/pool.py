@@ -508,9 +508,10 @@ class Pools:
         try:
             work: Stay | Movable
             if self._running > self._limit:
+                # First the new one: where there is no room for a pool, nobody else has to go.
+                work = self.admit([data.fileno()], _join_of(spec))
                 while self._alone:
                     self._alone.pop().move()
-                work = self.admit([data.fileno()], _join_of(spec))
             else:
                 work = Movable(self, self._engine, data, spec)
                 self._alone.append(work)
@@ -524,8 +525,13 @@ class Pools:
         """Put flows of one test into the pool that has the fewest."""
         empty = min(self._pools, key=lambda pool: pool.flows, default=None)
         if empty is None or (empty.flows and len(self._pools) < self._most):
-            empty = Pool(cast(FlowsEngine, self._engine), self._poller, self._failed)
-            self._pools.append(empty)
+            try:
+                empty = Pool(cast(FlowsEngine, self._engine), self._poller, self._failed)
+            except OSError:
+                if empty is None:
+                    raise
+            else:
+                self._pools.append(empty)
         stay = empty.admit(fds, join)
         stay.over.add_done_callback(lambda _: self._look_for_idle())
         return stay

@@ -205,3 +205,27 @@ def test_a_machine_without_room_for_a_loop_costs_one_session_only(monkeypatch, a
     # Its control connection and its data socket are closed.
     assert left < 0
     assert measurement.transactions == 3
+
+
+def test_who_runs_goes_on_where_there_is_no_room_for_a_pool(monkeypatch):
+    real_start = threading.Thread.start
+
+    def start(thread):
+        if thread.name == "xenrr-pool":
+            raise RuntimeError("can't start new thread")
+        real_start(thread)
+
+    async def body():
+        async with serving(alone=1) as server:
+            running = asyncio.ensure_future(measured(server.port, TestSpec(duration_s=0.5)))
+            while not server._pools._alone:
+                await asyncio.sleep(0.01)
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", start)
+                with pytest.raises((xenrr.ConnectionLost, OSError)):
+                    await measured(server.port, TestSpec(duration_s=0.1))
+            return await running
+
+    measurement = run(body())
+    assert (measurement.ended, measurement.error) == ("time", "")
+    assert measurement.target_tally.transactions >= measurement.transactions > 0
