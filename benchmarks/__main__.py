@@ -19,7 +19,7 @@ from pathlib import Path
 
 import xenrr
 from benchmarks.bed import Bed
-from benchmarks.figures import Outcome, chosen, ids, measure_group
+from benchmarks.figures import FEWEST, PAIRS, Outcome, chosen, ids, measure_group
 from benchmarks.table import HEAD, line, markdown, plain, put_into, summary
 
 __all__ = ["main"]
@@ -32,7 +32,7 @@ def facts(cpu: int, other: int | None, pairs: int, seconds: float) -> list[str]:
     return [f"xenrr {xenrr.__version__}", f"Python {platform.python_version()}",
             f"{platform.system()} {platform.release()}", model,
             f"processors {cpu}" + ("" if other is None else f" and {other}"),
-            f"{pairs} pairs or more of {seconds:g} s",
+            f"{max(pairs, PAIRS)} pairs or more of {seconds:g} s",
             f"load {os.getloadavg()[0]:.2f} before",
             datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")]
 
@@ -53,8 +53,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("ids", nargs="*", metavar="ID",
                         help=f"which figures (default: all): {', '.join(ids())}")
-    parser.add_argument("--pairs", type=int, default=7,
-                        help="rounds of each figure at least (7, and more where they decide)")
+    parser.add_argument("--pairs", type=int, default=FEWEST, metavar="N",
+                        help=f"rounds of each figure at least ({PAIRS}, and more where they "
+                             "decide)")
     parser.add_argument("--seconds", type=float, default=0.4,
                         help="length of each run in s (0.4; one-way tests and many flows 1)")
     parser.add_argument("--cpu", type=int, default=min(os.sched_getaffinity(0)),
@@ -65,8 +66,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if set(args.ids) - set(ids()):
         parser.error(f"ids are {', '.join(ids())}")
-    if args.pairs < 6 or not 0.1 <= args.seconds <= 60:
-        parser.error("an interval needs 6 pairs or more, and a run 0.1 to 60 s")
+    if args.pairs < FEWEST or not 0.1 <= args.seconds <= 60:
+        parser.error(f"an interval needs {FEWEST} pairs or more, and a run 0.1 to 60 s")
     other = next(iter(sorted(os.sched_getaffinity(0) - {args.cpu})), None)
     told = facts(args.cpu, other, args.pairs, args.seconds)
     print(" · ".join(told))

@@ -296,7 +296,7 @@ class Bed:
 
     def _many_netperf(self, work: Work) -> Measure:
         command = self.client("nn", work, str(NETPERF_LIMIT_S))
-        seconds = 1.5 if work.flows <= 100 else 3.0
+        seconds = 1.5 if work.flows <= 100 else 2.0
 
         def run() -> Sample:
             with many_netperf(command, work.flows, self.folder / "many") as (outputs, go):

@@ -47,13 +47,16 @@ class Bound:
 
 
 TAIL = Bound(None, most=True)
-# A/A pairs of tails, whose bound is what these pairs show.
-TAIL_NOISE_PAIRS = 6
+# Rounds of a row. The fewest that have an interval are for peers that take seconds to start
+# and have no bound.
+PAIRS, FEWEST = 7, 6
+# A/A pairs of tails, whose bound is what these pairs show; with many flows they take longer.
+TAIL_NOISE_PAIRS, MANY_NOISE_PAIRS = 6, 4
 # Rounds of rows whose bound lies within a few percent of what they or their floor reach. The
 # interval leaves out one more at each end with 9, 12, 15 and 17 pairs, and not in between.
 DECIDING = 12
-# Of streams, whose runs take twice as long.
-DECIDING_STREAMS = 9
+# Of streams and many UDP flows, whose runs take twice as long.
+DECIDING_LONG = 9
 
 
 def least(limit: float) -> Bound:
@@ -77,8 +80,8 @@ class Row:
         value: Which value of the samples.
         ceilings: Participants that do the least that a tool could do: where the bound is
             missed, the better of their ratios over ``b`` stands beside it.
-        pairs: Rounds at least, of a row whose bound is near what it reaches; decided before
-            anything is measured.
+        pairs: Rounds where no more are asked for: more of a row whose bound is near what it
+            reaches, decided before anything is measured.
     """
 
     id: str
@@ -88,7 +91,7 @@ class Row:
     bound: Bound | None = None
     value: str = "rate"
     ceilings: tuple[str, ...] = ()
-    pairs: int = 0
+    pairs: int = PAIRS
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class Group:
 
     Attributes:
         how: Gives the measure of a participant.
-        pairs: Rounds, whatever the session's or a row's are; ``None`` for as many as those.
+        pairs: Rounds, whatever its rows or the session ask for; ``None`` leaves it to them.
         noise_pairs: A/A pairs of the first participant.
     """
 
@@ -105,7 +108,7 @@ class Group:
     rows: tuple[Row, ...]
     how: Callable[[Bed, str, Work], Measure] = Bed.rate
     pairs: int | None = None
-    noise_pairs: int = 3
+    noise_pairs: int = 2
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class Outcome:
 
 
 def _tails(
-    id: str, what: str, a: str, b: str = "floor", pairs: int = 0,
+    id: str, what: str, a: str, b: str = "floor", pairs: int = PAIRS,
 ) -> tuple[Row, ...]:
     floor = "C io_uring floor" if b == "uring" else "C floor"
     return tuple(Row(id, f"{what}: xenrr / {floor}, {name}", a, b, TAIL, value, pairs=pairs)
@@ -144,7 +147,7 @@ def _round_trips(id: str, test: str, netperf: float, pure: float) -> Group:
             ceilings=("floor",), pairs=DECIDING),
         Row(id, f"{what}: C floor / netperf", "floor", "nn"),
         Row(id, f"{what}: xenrr / C floor", "xx", "floor", least(0.98)),
-        Row(id, f"{what}: xenrr / sockperf", "xx", "sockperf"),
+        Row(id, f"{what}: xenrr / sockperf", "xx", "sockperf", pairs=FEWEST),
         Row(id, f"{what}: xenrr / qperf", "xx", "qperf"),
         *_tails(id, what, "xx"),
         Row("P3", f"{what}: xenrr spinning / blocking", "ss", "xx", least(0.98),
@@ -166,7 +169,7 @@ def _spinning(test: str, netperf: float) -> Group:
         *_tails("P3", what, "ss", pairs=DECIDING)), noise_pairs=TAIL_NOISE_PAIRS)
 
 
-def _many(flows: int, netperf: float, neper: float | None, deciding: int = 0) -> Group:
+def _many(flows: int, netperf: float, neper: float | None, deciding: int = PAIRS) -> Group:
     what = f"TCP_RR, {flows} flows"
     floors = ("uring", "epoll")
     return Group(Work(place="both", flows=flows), (
@@ -180,17 +183,17 @@ def _many(flows: int, netperf: float, neper: float | None, deciding: int = 0) ->
             pairs=deciding),
         Row("P4", f"{what}: xenrr / C epoll floor", "xx", "epoll", least(0.95)),
         *_tails("P4", what, "xx", "uring", deciding)),
-        noise_pairs=TAIL_NOISE_PAIRS)
+        noise_pairs=MANY_NOISE_PAIRS)
 
 
 def _streams(test: str, send_bytes: int) -> Group:
     size = f"{send_bytes >> 10}K" if send_bytes else "default sizes"
     what = f"{test}, {size}"
     rows = (Row("P7", f"{what}: xenrr / netperf", "xx", "nn", least(1.0),
-                ceilings=("floor",), pairs=DECIDING_STREAMS),
+                ceilings=("floor",), pairs=DECIDING_LONG),
             Row("P7", f"{what}: C floor / netperf", "floor", "nn"),
             Row("P7", f"{what}: xenrr / iperf3", "xx", "iperf3", least(1.0),
-                ceilings=("floor",), pairs=DECIDING_STREAMS if send_bytes else 0),
+                ceilings=("floor",), pairs=DECIDING_LONG if send_bytes else PAIRS),
             Row("P7", f"{what}: xenrr / C floor", "xx", "floor"))
     return Group(Work(test, send_bytes=send_bytes), rows if send_bytes else
                  (*rows, *_twins(test)))
@@ -209,9 +212,9 @@ GROUPS = (
     )),
     Group(Work("UDP_RR", place="both", flows=100), (
         Row("P4b", "UDP_RR, 100 flows: xenrr / netperf processes", "xx", "nn", least(1.7),
-            ceilings=("uring", "epoll")),
+            ceilings=("uring", "epoll"), pairs=DECIDING_LONG),
         Row("P4b", "UDP_RR, 100 flows: xenrr / neper", "xx", "neper", least(1.4),
-            ceilings=("uring", "epoll")),
+            ceilings=("uring", "epoll"), pairs=DECIDING_LONG),
         Row("P4b", "UDP_RR, 100 flows: xenrr / C epoll floor", "xx", "epoll"),
         Row("P4b", "UDP_RR, 100 flows: xenrr / C io_uring floor", "xx", "uring"))),
     Group(Work("TCP_CRR"), (
@@ -270,8 +273,13 @@ def chosen(wanted: Sequence[str]) -> list[Group]:
     return [group for group in kept if group.rows]
 
 
-def measure_group(bed: Bed, group: Group, pairs: int) -> list[Outcome]:
+def measure_group(bed: Bed, group: Group, pairs: int = 0) -> list[Outcome]:
     """Run a group: all of its participants that are here, side by side.
+
+    Args:
+        bed: Where.
+        group: What.
+        pairs: Rounds at least, where the group leaves that open.
 
     A participant that is not here, or fails, takes the rows that need it along and no other.
     """
