@@ -464,6 +464,31 @@ lose_window(struct many *many, struct sending *sending)
     rr_go_on(many, sending, many->loop->now);
 }
 
+static int64_t
+look_ns(const struct rr_spec *spec)
+{
+    int64_t each_ns = spec->loss_timeout_ns / LOOKS;
+
+    if (spec->loss_timeout_ns == 0)
+        return RR_TICK_NS;
+    return each_ns < MIN_LOOK_NS ? MIN_LOOK_NS : least(each_ns, RR_TICK_NS);
+}
+
+static void
+look_at_numbered(struct many *many, struct sending *sending)
+{
+    const struct rr_spec *spec = &many->loop->spec;
+
+    if (sending->flow.over || sending->in_flight == 0)
+        return;
+    if (many->loop->now - sending->last_heard >= look_ns(spec)) {
+        rr_take_numbered(many, &sending->flow);
+        if (sending->flow.over || sending->in_flight == 0)
+            return;
+    }
+    rr_lose_numbered(many, sending);
+}
+
 /* What is late and already queued has been received before: every flow has had its turn
  * since. */
 static void
@@ -473,23 +498,19 @@ look_for_losses(struct many *many)
     int64_t i;
 
     many->next_look = INT64_MAX;
-    if (!spec->datagram || spec->loss_timeout_ns == 0)
+    if (!spec->datagram || (spec->loss_timeout_ns == 0 && many->numbers == NULL))
         return;
     for (i = 0; i < spec->flows; i++) {
         struct sending *sending = &many->sendings[i];
 
         if (sending->numbers != NULL) {
-            if (!sending->flow.over && sending->in_flight > 0)
-                rr_lose_numbered(many, sending);
+            look_at_numbered(many, sending);
         } else if (!sending->flow.over && sending->in_flight > 0
                    && sending->flow.unsent == 0
                    && many->loop->now - sending->last_heard >= spec->loss_timeout_ns)
             lose_window(many, sending);
     }
-    many->next_look = spec->loss_timeout_ns / LOOKS;
-    if (many->next_look < MIN_LOOK_NS)
-        many->next_look = MIN_LOOK_NS;
-    many->next_look = many->loop->now + least(many->next_look, RR_TICK_NS);
+    many->next_look = many->loop->now + look_ns(spec);
 }
 
 /* ---- from the beginning to the end ---- */

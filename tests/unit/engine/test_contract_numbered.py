@@ -432,6 +432,17 @@ def test_flows_know_what_is_late_and_out_of_order(many, udp_pairs):
     check_flows(tally, spec)
 
 
+def test_an_end_that_comes_together_with_an_answer(many, udp_pairs):
+    pairs = udp_pairs(20)
+    spec = FlowsSpec(spec_of(transactions=5), None, many[1])
+    run = RunningFlows(many[0], [near for near, _ in pairs], spec)
+    for _, far in pairs:
+        ByHand(far).answer(*ByHand(far).take(1))
+        end(far, True)
+    tally = run.tally()
+    assert {(flow.ended, flow.transactions) for flow in tally.flows} == {(Ended.PEER, 1)}
+
+
 def test_a_lost_request_of_a_flow_does_not_stop_the_others_in_flight(many, udp_pairs):
     (near, far), = udp_pairs(1)
     spec = FlowsSpec(spec_of(transactions=50, burst=1, loss_timeout_ns=40 * MS), None, many[1])
