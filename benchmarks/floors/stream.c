@@ -5,6 +5,8 @@
  */
 #include "floor.h"
 
+#define PAGE_BYTES 4096
+
 static char *buffer;
 static size_t send_bytes;
 
@@ -20,7 +22,8 @@ int
 main(int argc, char **argv)
 {
     uint64_t start_ns, end_ns, now, bytes = 0;
-    size_t receive_bytes;
+    size_t receive_bytes, larger;
+    char *memory;
     ssize_t got;
     int near, far;
     pid_t child;
@@ -32,9 +35,12 @@ main(int argc, char **argv)
     bind_to(argv[2]);
     send_bytes = (size_t) number(argv[3], 1 << 24);
     receive_bytes = (size_t) number(argv[4], 1 << 24);
-    buffer = calloc(1, send_bytes > receive_bytes ? send_bytes : receive_bytes);
-    if (buffer == NULL)
+    larger = send_bytes > receive_bytes ? send_bytes : receive_bytes;
+    memory = calloc(1, larger + PAGE_BYTES);
+    if (memory == NULL)
         die("calloc");
+    /* Copies are fastest at a page, and calloc() goes 16 bytes behind one. */
+    buffer = memory + PAGE_BYTES - (uintptr_t) memory % PAGE_BYTES;
     join_pairs(0, 1, &near, &far);
     child = start_far_end(feed, &near, &far, 1);
     start_ns = now_ns();
@@ -48,6 +54,6 @@ main(int argc, char **argv)
     } while (now < end_ns);
     printf("%.2f\n", (double) bytes * 8e3 / (double) (now - start_ns));
     end_far_end(child);
-    free(buffer);
+    free(memory);
     return 0;
 }
