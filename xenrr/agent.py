@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import xenrr.engine
+
 __all__ = ["main"]
 
 
@@ -15,6 +17,7 @@ def main() -> int:
         return 2
     from xenrr.session.agent import Agent
 
+    xenrr.engine.whole_process = True
     return Agent(sys.stdin.buffer, sys.stdout.buffer).serve()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 
+import xenrr.engine
 from xenrr.netperf.command import client_command
 
 __all__ = ["main"]
@@ -25,6 +26,7 @@ def main(args: list[str] | None = None) -> int:
     # while modules are imported nor, once all that lives is frozen, on the way out, saves an
     # eighth of the time that a test of one transaction takes.
     gc.disable()
+    xenrr.engine.whole_process = True
     try:
         return client_command(sys.argv[1:])
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import xenrr.engine
 from xenrr.netperf.command import server_command
 
 __all__ = ["main"]
@@ -18,7 +19,10 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         Its exit code.
     """
-    return server_command(sys.argv[1:] if args is None else args)
+    if args is not None:
+        return server_command(args)
+    xenrr.engine.whole_process = True
+    return server_command(sys.argv[1:])
 
 
 if __name__ == "__main__":

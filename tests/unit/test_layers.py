@@ -27,9 +27,10 @@ MAY_IMPORT = {
                 "units"},
     "netperf": {"session", "results", "stats", "engine", "cpu", "frozen", "lean",
                 "units", "errors"},
-    "server": {"netperf", "session", "errors"},
-    "client": {"netperf", "session", "errors"},
-    "agent": {"netperf", "session", "errors"},
+    # The engine, to tell it that the process is theirs.
+    "server": {"netperf", "session", "engine", "errors"},
+    "client": {"netperf", "session", "engine", "errors"},
+    "agent": {"netperf", "session", "engine", "errors"},
     "checks": {"results", "stats", "errors", "units"},
     "lab": {"units", "errors"},
     "campaign": {"lab", "session", "results", "stats", "errors", "units"},

@@ -18,12 +18,13 @@ from contextlib import nullcontext
 from socket import socket
 from typing import TYPE_CHECKING
 
+from xenrr import engine as room
 from xenrr.engine.base import AnySpec, ConnectSpec, LoopSpec, Role, StreamSpec, Tally
 from xenrr.engine.pure_common import Phase, no_broken_pipe_signal
 from xenrr.engine.pure_connect import ConnectSender, ConnectTarget
 from xenrr.engine.pure_rr import RoundTripSender, RoundTripTarget
 from xenrr.engine.pure_stream import StreamReceiver, StreamSender
-from xenrr.engine.pure_thread import find_rseq, leave_rseq
+from xenrr.engine.pure_thread import find_rseq, leave_rseq, leave_shared_table
 from xenrr.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class PureEngine:
             raise LocalProtocolError("an engine needs a blocking socket without a timeout")
         if spec.own_thread:
             leave_rseq()
+            if isinstance(spec, LoopSpec) and sock is not None and room.whole_process:
+                leave_shared_table((sock.fileno(), stop_fd, report_fd))
         # send() can be told to raise no signal, write() and sendfile() cannot.
         writes = isinstance(spec, LoopSpec) or (isinstance(spec, StreamSpec)
                                                 and (spec.plain_write or spec.file_fd >= 0))
