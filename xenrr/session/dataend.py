@@ -260,7 +260,17 @@ class DataEnd:
             duration_ns=duration_ns, limit_bytes=limit_bytes, interim_ns=interim_ns,
             buffers=end.buffers, pace=pace, plain_write=spec.plain_write,
             discard=spec.copy_avoidance and not sends, file_fd=self._file_fd,
-            file_bytes=os.fstat(self._file_fd).st_size if self._file_fd >= 0 else 0)
+            file_bytes=self._file_bytes(end))
+
+    def _file_bytes(self, end: End) -> int:
+        """How much of the file is sent, again and again; 0 without one.
+
+        Source: netperf 2.7 src/netlib.c, alloc_sendfile_buf_ring(): the file is its ring, as
+        many blocks from the beginning as there would be buffers.
+        """
+        if self._file_fd < 0:
+            return 0
+        return min(os.fstat(self._file_fd).st_size, end.buffers.send_width * end.send_bytes)
 
     def tcp_info(self) -> dict[str, int]:
         """TCP_INFO of the data connection as it is now; empty without a single one."""

@@ -19,6 +19,7 @@ from accounting import NAMES, check
 import xenrr
 from xenrr.errors import ConnectionLost, SpecError
 from xenrr.results.record import EndSpec, InterimPoint, Run, TestSpec
+from xenrr.session.dataend import DataEnd
 from xenrr.session.sender import Sender, open_sender
 from xenrr.session.target import TargetPolicy, TargetServer, open_listeners
 from xenrr.wire.dialect import CLASSIC_SERVER, NETPERF_2_7
@@ -282,6 +283,16 @@ def test_fill_and_send_files(sender, tmp_path):
     file.write_bytes(b"0123456789" * 10)
     for test in ("TCP_RR", "TCP_STREAM", "TCP_SENDFILE", "UDP_STREAM", "TCP_CRR"):
         check(sender.run(counted(test, local=EndSpec(fill_file=str(file), send_bytes=1000))))
+
+
+@pytest.mark.parametrize(("size", "sent"), [(10_000, 3000), (1500, 1500)])
+def test_a_file_is_a_ring_of_blocks(tmp_path, size, sent):
+    file = tmp_path / "data"
+    file.write_bytes(bytes(size))
+    spec = TestSpec("TCP_SENDFILE", duration_s=1, local=EndSpec(
+        fill_file=str(file), send_bytes=1000, send_width=3))
+    with DataEnd(spec, socket.AF_INET) as end:
+        assert end.engine_spec().file_bytes == sent
 
 
 @pytest.mark.parametrize("test", ["TCP_STREAM", "TCP_SENDFILE"])
