@@ -12,6 +12,9 @@
 #define ALONE_YIELDS 64
 #define POLLS_PER_YIELD 64
 #define YIELDED_NS 2000
+#define TOGETHER 64
+#define UNSPUN 1024
+#define TRIED 8
 /* A datagram in the queue takes up at least so much of the receive buffer. */
 #define QUEUED_DATAGRAM_BYTES 256
 
@@ -38,19 +41,39 @@ rr_would_block(int error)
  * while the processor comes back late, because somebody had something to do on it. When it
  * came back at once ALONE_YIELDS times in a row, the loop yields, and looks at the clock,
  * after every POLLS_PER_YIELD polls, which is longer than the turn of a peer that has a
- * processor of its own. */
+ * processor of its own.
+ *
+ * Where the peer has the same processor nothing comes while this end has it: each message
+ * that is not there yet costs a poll that finds nothing and a yield, and lies there when that
+ * comes back. When it was so TOGETHER times in a row, the next UNSPUN messages are waited for
+ * in a receive that blocks. Then TRIED of them say whether it goes on like that. */
+static void
+note_wait(struct rr_loop *loop, int late)
+{
+    if (!late) {
+        loop->together = 0;
+    } else if (++loop->together == TOGETHER) {
+        loop->together = TOGETHER - TRIED;
+        loop->unspun = UNSPUN;
+    }
+}
+
 ssize_t
 rr_spin(struct rr_loop *loop, char *to, size_t bytes)
 {
     int64_t until = 0;
     int64_t before, after;
     ssize_t got;
+    int late = 0;
     int polls;
 
     for (polls = 1;; polls++) {
         got = rr_recv(loop->fd, to, bytes, MSG_DONTWAIT);
+        if (got >= 0 && polls > 1)
+            note_wait(loop, late);
         if (got >= 0 || !rr_would_block(errno))
             return got;
+        late = 0;
         if (loop->alone >= ALONE_YIELDS && polls % POLLS_PER_YIELD != 0)
             continue;
         before = rr_clock_ns();
@@ -60,7 +83,8 @@ rr_spin(struct rr_loop *loop, char *to, size_t bytes)
             return rr_recv(loop->fd, to, bytes, 0);
         sched_yield();
         after = rr_clock_ns();
-        if (after - before > YIELDED_NS)
+        late = after - before > YIELDED_NS;
+        if (late)
             loop->alone = 0;
         else if (loop->alone < ALONE_YIELDS)
             loop->alone++;

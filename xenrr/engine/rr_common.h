@@ -194,6 +194,8 @@ struct rr_loop {
     int64_t stamp; /* start of what is timed next */
     int has_stamp;
     int alone; /* yields that gave the processor to nobody; rr_spin */
+    int together; /* messages in a row that came while another had the processor */
+    int unspun; /* so many messages are waited for without a poll */
     int small; /* a message of either kind fits into its buffer */
     int silences;
     int64_t last_heard;
@@ -411,14 +413,20 @@ put_rest(const struct rr_loop *loop, int fd, int64_t whole_bytes)
                        least(loop->send_left, loop->out.limit));
 }
 
-/* Receive a message, or a part of one. With `spin`, poll for RR_SPIN_NS first. */
+/* Receive a message, or a part of one. With `spin`, poll for RR_SPIN_NS first, unless polls
+ * have been found to be of no use. */
 ssize_t
 rr_spin(struct rr_loop *loop, char *to, size_t bytes);
 
 static inline ssize_t
 get_message(struct rr_loop *loop, char *to, size_t bytes, int spin)
 {
-    return spin ? rr_spin(loop, to, bytes) : rr_recv(loop->fd, to, bytes, 0);
+    if (spin) {
+        if (loop->unspun == 0)
+            return rr_spin(loop, to, bytes);
+        loop->unspun--;
+    }
+    return rr_recv(loop->fd, to, bytes, 0);
 }
 
 int

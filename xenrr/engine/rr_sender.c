@@ -304,14 +304,21 @@ sender_spin_sprint(struct rr_loop *loop, int64_t budget)
 }
 
 static enum step
+sender_plain_spin_sprint(struct rr_loop *loop, int64_t budget)
+{
+    return sprint(loop, budget, 1, 1);
+}
+
+static enum step
 choose_sprint(struct rr_loop *loop, int64_t budget)
 {
+    int plain = loop->window == 1 && one_buffer(&loop->in) && one_buffer(&loop->out)
+                && !loop->spec.plain_write;
+
     if (loop->spec.spin)
-        return sender_spin_sprint(loop, budget);
-    if (loop->window == 1 && one_buffer(&loop->in) && one_buffer(&loop->out)
-        && !loop->spec.plain_write)
-        return sender_plain_sprint(loop, budget);
-    return sender_sprint(loop, budget);
+        return plain ? sender_plain_spin_sprint(loop, budget)
+                     : sender_spin_sprint(loop, budget);
+    return plain ? sender_plain_sprint(loop, budget) : sender_sprint(loop, budget);
 }
 
 enum step

@@ -189,13 +189,20 @@ target_spin_sprint(struct rr_loop *loop)
 }
 
 static enum step
+target_plain_spin_sprint(struct rr_loop *loop)
+{
+    return sprint(loop, 1, 1);
+}
+
+static enum step
 choose_sprint(struct rr_loop *loop)
 {
+    int plain =
+        one_buffer(&loop->in) && one_buffer(&loop->out) && !loop->spec.plain_write;
+
     if (loop->spec.spin)
-        return target_spin_sprint(loop);
-    if (one_buffer(&loop->in) && one_buffer(&loop->out) && !loop->spec.plain_write)
-        return target_plain_sprint(loop);
-    return target_sprint(loop);
+        return plain ? target_plain_spin_sprint(loop) : target_spin_sprint(loop);
+    return plain ? target_plain_sprint(loop) : target_sprint(loop);
 }
 
 enum step

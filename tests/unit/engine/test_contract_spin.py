@@ -98,6 +98,20 @@ def test_rings_and_a_brake(pair, connect, datagram):
 
 
 @PROTOCOLS
+def test_both_ends_on_one_processor(pair, connect, datagram):
+    # Long enough for both to learn that polls are of no use there, and to try them again.
+    here = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(here)})    # what is started from here inherits it
+    try:
+        spec = sender_spec(datagram, transactions=4000)
+        sent, answered = run_spinning(pair, connect(datagram), spec)
+    finally:
+        os.sched_setaffinity(0, here)
+    assert (sent.ended, sent.transactions, answered.transactions) == (Ended.COUNT, 4000, 4000)
+    check_accounts(sent, spec)
+
+
+@PROTOCOLS
 @pytest.mark.parametrize("make_spec", [sender_spec, target_spec], ids=["sender", "target"])
 def test_a_silent_peer_costs_no_processor(engine, connect, datagram, make_spec):
     near, far = connect(datagram)
