@@ -6,38 +6,15 @@
  */
 #include "floor.h"
 
-/* A system call without a function around it is faster, and what has one is no floor. */
-#include "../../xenrr/engine/rr_platform.h"
-
 static const char *far_cpu;
 static int flags, yields;
-
-static inline ssize_t
-send_byte(int fd, const char *byte)
-{
-#if defined(RR_HAVE_BARE_CALLS)
-    return (ssize_t) rr_call_kernel(SYS_sendto, fd, byte, 1, 0);
-#else
-    return send(fd, byte, 1, 0);
-#endif
-}
-
-static inline ssize_t
-recv_byte(int fd, char *byte)
-{
-#if defined(RR_HAVE_BARE_CALLS)
-    return (ssize_t) rr_call_kernel(SYS_recvfrom, fd, byte, 1, flags);
-#else
-    return recv(fd, byte, 1, flags);
-#endif
-}
 
 static inline ssize_t
 receive(int fd, char *byte)
 {
     ssize_t got;
 
-    while ((got = recv_byte(fd, byte)) < 0 && errno == EAGAIN)
+    while ((got = recv(fd, byte, 1, flags)) < 0 && errno == EAGAIN)
         if (yields)
             sched_yield();
     return got;
@@ -51,7 +28,7 @@ answer(int *far, long flows)
     (void) flows;
     if (far_cpu != NULL)
         bind_to(far_cpu);
-    while (receive(*far, &byte) == 1 && send_byte(*far, &byte) == 1)
+    while (receive(*far, &byte) == 1 && send(*far, &byte, 1, 0) == 1)
         ;
 }
 
@@ -80,7 +57,7 @@ main(int argc, char **argv)
     start_ns = last_ns = now_ns();
     end_ns = start_ns + duration_ns(argv[2]);
     while (last_ns < end_ns && count < most) {
-        if (send_byte(near, &byte) != 1 || receive(near, &byte) != 1)
+        if (send(near, &byte, 1, 0) != 1 || receive(near, &byte) != 1)
             die("rr");
         now = now_ns();
         record_ns(now - last_ns);

@@ -377,7 +377,8 @@ static inline ssize_t
 rr_send(int fd, const char *from, size_t bytes, int flags)
 {
 #if defined(RR_HAVE_BARE_CALLS)
-    return (ssize_t) rr_call_kernel(SYS_sendto, fd, from, bytes, flags);
+    return (ssize_t) syscall(SYS_sendto, (long) fd, from, bytes, (long) flags, NULL,
+                             0L);
 #else
     return send(fd, from, bytes, flags);
 #endif
@@ -387,7 +388,8 @@ static inline ssize_t
 rr_recv(int fd, char *to, size_t bytes, int flags)
 {
 #if defined(RR_HAVE_BARE_CALLS)
-    return (ssize_t) rr_call_kernel(SYS_recvfrom, fd, to, bytes, flags);
+    return (ssize_t) syscall(SYS_recvfrom, (long) fd, to, bytes, (long) flags, NULL,
+                             NULL);
 #else
     return recv(fd, to, bytes, flags);
 #endif

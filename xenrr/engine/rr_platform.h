@@ -29,7 +29,6 @@
 #define _GNU_SOURCE 1
 #endif
 
-#include <errno.h>
 #include <sys/types.h>
 #include <sys/socket.h>
 #if defined(__linux__)
@@ -49,38 +48,6 @@
 #if defined(__linux__) && defined(__LP64__) && defined(SYS_recvfrom)                   \
     && defined(SYS_sendto)
 #define RR_HAVE_BARE_CALLS 1
-/* A function around a system call returns right after it, and when another process has run
- * meanwhile that return is slow: 5 to 9 % of a round trip with both ends on one processor
- * (AMD Zen 4, virtual). A function called and left between two system calls costs nothing
- * like it, nor do the pages that are touched. So there is no function: this is the one place
- * with an assembler, and the C beside it does the same.
- * Source: the x86-64 psABI, A.2.1, Linux conventions. */
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
-static inline __attribute__((always_inline)) long
-rr_call_kernel(long number, long fd, const void *at, size_t bytes, long flags)
-{
-    /* No address of a peer, and no length of it. */
-    register long fourth __asm__("r10") = flags;
-    register long fifth __asm__("r8") = 0;
-    register long sixth __asm__("r9") = 0;
-    long result;
-
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "0"(number), "D"(fd), "S"(at), "d"(bytes), "r"(fourth),
-                       "r"(fifth), "r"(sixth)
-                     : "rcx", "r11", "memory");
-    /* The kernel says -errno, which is a number from 1 to 4095. */
-    if (__builtin_expect((unsigned long) result > -4096UL, 0)) {
-        errno = (int) -result;
-        return -1;
-    }
-    return result;
-}
-#else
-#define rr_call_kernel(number, fd, at, bytes, flags)                                   \
-    syscall(number, (long) (fd), at, bytes, (long) (flags), 0L, 0L)
-#endif
 #endif
 
 /* A timer whose signal goes to one thread. timer_create() was in a library of its own up to
