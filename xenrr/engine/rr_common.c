@@ -9,8 +9,6 @@
 
 #define MIN_STEP_NS 1000000
 /* See rr_spin. */
-#define ALONE_YIELDS 64
-#define POLLS_PER_YIELD 64
 #define YIELDED_NS 2000
 #define TOGETHER 64
 #define UNSPUN 1024
@@ -39,8 +37,8 @@ rr_would_block(int error)
  * turn, yields alone would burn the processor for as long as a peer is silent, and a yield
  * costs as much as a poll. So each poll is followed by one only as long as they are of use:
  * while the processor comes back late, because somebody had something to do on it. When it
- * came back at once ALONE_YIELDS times in a row, the loop yields, and looks at the clock,
- * after every POLLS_PER_YIELD polls, which is longer than the turn of a peer that has a
+ * came back at once RR_ALONE_YIELDS times in a row, the loop yields, and looks at the clock,
+ * after every RR_POLLS_PER_YIELD polls, which is longer than the turn of a peer that has a
  * processor of its own.
  *
  * Where the peer has the same processor nothing comes while this end has it: each message
@@ -74,7 +72,7 @@ rr_spin(struct rr_loop *loop, char *to, size_t bytes)
         if (got >= 0 || !rr_would_block(errno))
             return got;
         late = 0;
-        if (loop->alone >= ALONE_YIELDS && polls % POLLS_PER_YIELD != 0)
+        if (loop->alone >= RR_ALONE_YIELDS && polls % RR_POLLS_PER_YIELD != 0)
             continue;
         before = rr_clock_ns();
         if (until == 0)
@@ -86,7 +84,7 @@ rr_spin(struct rr_loop *loop, char *to, size_t bytes)
         late = after - before > YIELDED_NS;
         if (late)
             loop->alone = 0;
-        else if (loop->alone < ALONE_YIELDS)
+        else if (loop->alone < RR_ALONE_YIELDS)
             loop->alone++;
     }
 }

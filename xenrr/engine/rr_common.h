@@ -31,6 +31,9 @@
 #define PART_COUNTS ((size_t) SUB_BUCKETS / 2)
 #define PARTS ((size_t) RR_COUNTS / PART_COUNTS)
 #define MAX_BESIDE 4
+/* See rr_spin. */
+#define RR_ALONE_YIELDS 64
+#define RR_POLLS_PER_YIELD 64
 /* Parts of a decomposed round trip. */
 #define RR_PARTS 3
 
@@ -415,6 +418,9 @@ put_rest(const struct rr_loop *loop, int fd, int64_t whole_bytes)
                        least(loop->send_left, loop->out.limit));
 }
 
+int
+rr_would_block(int error);
+
 /* Receive a message, or a part of one. With `spin`, poll for RR_SPIN_NS first, unless polls
  * have been found to be of no use. */
 ssize_t
@@ -424,15 +430,22 @@ static inline ssize_t
 get_message(struct rr_loop *loop, char *to, size_t bytes, int spin)
 {
     if (spin) {
+        int polls;
+
+        /* A peer with a processor of its own: no function returns after these calls. */
+        for (polls = loop->alone >= RR_ALONE_YIELDS ? RR_POLLS_PER_YIELD : 0; polls > 0;
+             polls--) {
+            ssize_t got = rr_recv(loop->fd, to, bytes, MSG_DONTWAIT);
+
+            if (got >= 0 || !rr_would_block(errno))
+                return got;
+        }
         if (loop->unspun == 0)
             return rr_spin(loop, to, bytes);
         loop->unspun--;
     }
     return rr_recv(loop->fd, to, bytes, 0);
 }
-
-int
-rr_would_block(int error);
 
 /* Whether a call that failed has waited long enough: its timeout is over or the bell rang. */
 static inline int
