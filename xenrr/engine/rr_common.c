@@ -258,6 +258,19 @@ rr_stop_asked(const struct rr_loop *loop)
     return poll(&stop, 1, 0) > 0;
 }
 
+void
+rr_end_counts(struct rr_loop *loop)
+{
+    if (loop->started && loop->next_interim != INT64_MAX
+        && loop->now > loop->interim_ns)
+        report_interim(loop);
+    close_span(loop);
+    if (loop->all_max >= 0) {
+        loop->tally.min_ns = loop->all_min;
+        loop->tally.max_ns = loop->all_max;
+    }
+}
+
 /* An end that measures knows the time of its last transaction or of its deadline already,
  * any other end is now. */
 enum step
@@ -269,11 +282,11 @@ rr_finish(struct rr_loop *loop, enum rr_ended ended)
     tally->ended = (int64_t) ended;
     if ((ended != RR_COUNT && ended != RR_TIME) || !loop->measures)
         loop->now = rr_clock_ns();
-    if (loop->started) {
+    if (loop->started)
         tally->elapsed_ns = loop->now - tally->started_ns;
-        if (loop->next_interim != INT64_MAX && loop->now > loop->interim_ns)
-            report_interim(loop);
-    }
+    /* What many flows have sent is not known before they are settled. */
+    if (spec->kind != RR_FLOWS)
+        rr_end_counts(loop);
     if (!spec->datagram
         && (spec->kind == RR_ROUND_TRIPS
             || (spec->kind == RR_CONNECTIONS && spec->role == RR_SENDER)))
@@ -281,11 +294,6 @@ rr_finish(struct rr_loop *loop, enum rr_ended ended)
     if (spec->kind == RR_CONNECTIONS && spec->role == RR_SENDER
         && loop->stage >= REQUEST)
         rr_look_at_connection(loop);
-    close_span(loop);
-    if (loop->all_max >= 0) {
-        tally->min_ns = loop->all_min;
-        tally->max_ns = loop->all_max;
-    }
     return DONE;
 }
 

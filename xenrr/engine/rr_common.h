@@ -476,6 +476,10 @@ rr_stop_asked(const struct rr_loop *loop);
 int64_t
 rr_samples(const struct rr_loop *loop);
 
+/* The last interim, and the extremes of all. */
+void
+rr_end_counts(struct rr_loop *loop);
+
 /* End the data phase. */
 enum step
 rr_finish(struct rr_loop *loop, enum rr_ended ended);

@@ -670,6 +670,7 @@ rr_settle_flows(struct rr_loop *loop)
         if (!flow->datagram)
             tally->leftover_bytes += flow->have;
     }
+    rr_end_counts(loop);
 }
 
 void

@@ -34,6 +34,7 @@ def test_numbers_in_c_are_those_in_python():
         "IDLE_CONNECTION_NS": ConnectSpec.IDLE_CONNECTION_NS,
         "MAX_OPTIONS": ConnectSpec.MAX_OPTIONS,
         "MAX_RING_BYTES": base.MAX_RING_BYTES,
+        "PAGE_BYTES": pure_common.PAGE_BYTES,
         "CHUNK_BYTES": pure_common.CHUNK_BYTES,
         "TAKE_BYTES": 1 << 16,
         "MAX_FLOWS": flows.MAX_FLOWS,
