@@ -21,8 +21,12 @@ LIMIT_S = 100.0
 def inodes_of(lab):
     """What tells a lab's network namespaces from others."""
     names = os.listdir("/run/netns") if os.path.isdir("/run/netns") else []
-    return {os.stat(f"/run/netns/{name}").st_ino for name in names
-            if name.startswith(f"xrr-{lab}")}
+    found = set()
+    for name in names:
+        if name.startswith(f"xrr-{lab}"):
+            with contextlib.suppress(FileNotFoundError):    # it has just been taken down
+                found.add(os.stat(f"/run/netns/{name}").st_ino)
+    return found
 
 
 def processes_of(namespace_inodes):

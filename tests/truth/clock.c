@@ -1,7 +1,7 @@
 /* Loaded in front of the C library: notes what is sent and received, and every reading of
    the monotonic clock, by thread, in the file that CLOCK_LOG names. Times are the real ones;
    a receive that brought something is noted as RECEIVED, a send as SENT. A program may send
-   and receive by the functions of these names or by syscall(). */
+   and receive by the functions of these names, by syscall(), or by read() and write(). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdarg.h>
@@ -88,6 +88,33 @@ send(int sock, const void *buffer, size_t bytes, int flags)
     *(void **) &real = behind("send", &known);
     note(SENT);
     return real(sock, buffer, bytes, flags);
+}
+
+static int
+is_socket(int file)
+{
+    int kind;
+    socklen_t size = sizeof kind;
+    return getsockopt(file, SOL_SOCKET, SO_TYPE, &kind, &size) == 0;
+}
+
+ssize_t
+read(int file, void *buffer, size_t bytes)
+{
+    ssize_t got = kernel(SYS_read, file, (long) buffer, (long) bytes, 0, 0, 0);
+    if (got > 0 && is_socket(file)) {
+        note(RECEIVED);
+    }
+    return got;
+}
+
+ssize_t
+write(int file, const void *buffer, size_t bytes)
+{
+    if (is_socket(file)) {
+        note(SENT);
+    }
+    return kernel(SYS_write, file, (long) buffer, (long) bytes, 0, 0, 0);
 }
 
 long
