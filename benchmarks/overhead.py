@@ -15,12 +15,9 @@ and a start-up would be most of a short run.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from unittest import mock
 
 from xenrr.results.record import TestSpec
-from xenrr.session import sender
-from xenrr.session.conditions import Conditions
+from xenrr.session.sender import open_sender
 
 __all__ = ["KINDS", "main"]
 
@@ -28,37 +25,14 @@ KINDS: dict[str, dict[str, float | bool]] = {
     "bare": {}, "told": {"interim_s": 0.1}, "split": {"decompose": True}}
 
 
-class NoConditions:
-    """Stands in for ``session.conditions.Conditions`` and reads nothing."""
-
-    tcp_info_start: Mapping[str, int] = {}
-    local_cpu = None
-
-    def begin(self, tcp_info: Mapping[str, int]) -> None:
-        """Nothing."""
-
-    def end(self) -> None:
-        """Nothing."""
-
-    def throttling(self) -> dict[str, int]:
-        """Nothing."""
-        return {}
-
-    def host(self, *addresses: str) -> dict[str, str]:
-        """Nothing."""
-        return {}
-
-
 def main(argv: list[str]) -> int:
     """Serve words from standard input until its end."""
     port, test, seconds = int(argv[0]), argv[1], float(argv[2])
-    with sender.open_sender("127.0.0.1", port, engine="hot") as opened:
+    with open_sender("127.0.0.1", port, engine="hot") as opened:
         for line in sys.stdin:
             kind = line.strip()
             spec = TestSpec(test, duration_s=seconds, **KINDS[kind])  # type: ignore[arg-type]
-            conditions = Conditions if kind == "told" else NoConditions
-            with mock.patch.object(sender, "Conditions", conditions):
-                run = opened.run(spec)
+            run = opened.run(spec, conditions=kind == "told")
             print(run.error or run.rate_tps, flush=True)
     return 0
 

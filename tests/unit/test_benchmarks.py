@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from benchmarks import bed, costs, figures, peers, table
+from benchmarks import bed, costs, figures, overhead, peers, table
 from benchmarks.__main__ import main
 from benchmarks.bed import Bed, Missing, Talker, Work
 from benchmarks.figures import Bound, Group, Outcome, Row
@@ -338,3 +338,10 @@ def test_the_floor_in_python_says_what_is_read(kind):
 def test_a_floor_that_yields():
     with Bed(min(bed.os.sched_getaffinity(0)), None, 0.1) as one:
         assert set(one.rate("yield", Work("UDP_RR"))()) == {"rate", "p99_ns", "p999_ns"}
+
+
+@pytest.mark.c_engine
+@pytest.mark.parametrize("kind", overhead.KINDS)
+def test_a_sender_that_stays_open_tells_the_rate_of_each_kind(kind):
+    with Bed(min(bed.os.sched_getaffinity(0)), None, 0.1) as one:
+        assert costs.overhead(one, kind, Work("TCP_RR"))()["rate"] > 0
