@@ -205,13 +205,9 @@ static RR_TWICE enum step
 sprint(struct rr_loop *loop, int64_t budget, int spin, int plain)
 {
     struct rr_tally *tally = &loop->tally;
-    const int64_t request_bytes = loop->spec.request_bytes;
-    const int64_t response_bytes = loop->spec.response_bytes;
+    const struct rr_spec *spec = &loop->spec;
     const size_t want =
-        (size_t) (loop->spec.datagram ? loop->in.limit : response_bytes);
-    struct ring in = loop->in;
-    struct ring out = loop->out;
-    const int64_t due = loop->due;
+        (size_t) (spec->datagram ? loop->in.limit : spec->response_bytes);
     int64_t start = loop->starts[loop->head];
     int64_t head = loop->head;
     int64_t left = budget;
@@ -222,13 +218,13 @@ sprint(struct rr_loop *loop, int64_t budget, int spin, int plain)
     int error;
 
     do {
-        got = get_message(loop, in.at, want, spin);
-        if (RR_UNLIKELY(got != response_bytes))
+        got = get_message(loop, loop->in.at, want, spin);
+        if (RR_UNLIKELY(got != spec->response_bytes))
             break;
         if (!plain)
-            advance(&in);
+            advance(&loop->in);
         now = rr_clock_ns();
-        if (RR_UNLIKELY(now >= due))
+        if (RR_UNLIKELY(now >= loop->due))
             break;
         if (!plain) {
             start = loop->starts[head];
@@ -239,44 +235,43 @@ sprint(struct rr_loop *loop, int64_t budget, int spin, int plain)
         record(loop, now - start);
         start = now;
         left--;
-        put = plain ? rr_send(loop->fd, out.at, (size_t) request_bytes, RR_SEND_FLAGS)
-                    : put_message(loop, loop->fd, out.at, request_bytes);
-        if (RR_UNLIKELY(put != request_bytes))
+        put = plain ? rr_send(loop->fd, loop->out.at, (size_t) spec->request_bytes,
+                              RR_SEND_FLAGS)
+                    : put_message(loop, loop->fd, loop->out.at, spec->request_bytes);
+        if (RR_UNLIKELY(put != spec->request_bytes))
             break;
         if (!plain)
-            advance(&out);
-    } while (left > 0);
+            advance(&loop->out);
+    } while (left != 0);
     error = errno;
 
     done = budget - left;
     if (plain)
         loop->starts[head] = start;
-    loop->in.at = in.at;
-    loop->out.at = out.at;
     loop->head = head;
     tally->transactions += done;
     tally->recv_calls += done;
-    tally->bytes_received += done * response_bytes;
+    tally->bytes_received += done * spec->response_bytes;
     tally->requests_sent += done;
     tally->send_calls += done;
-    tally->bytes_sent += done * request_bytes;
+    tally->bytes_sent += done * spec->request_bytes;
     if (done > 0) {
         loop->silences = 0;
         loop->last_heard = now;
         loop->now_fresh = 0;
     }
-    if (got != response_bytes)
+    if (got != spec->response_bytes)
         return rr_response_received(loop, got, error);
-    if (now >= due) {
+    if (now >= loop->due) {
         tally->recv_calls++;
         tally->bytes_received += got;
         loop->now = now;
         return complete(loop);
     }
-    if (put != request_bytes) {
+    if (put != spec->request_bytes) {
         tally->requests_sent--;
         tally->send_calls--;
-        tally->bytes_sent -= request_bytes;
+        tally->bytes_sent -= spec->request_bytes;
         tally->in_flight--;
         loop->stamp = now;
         loop->has_stamp = 1;

@@ -113,59 +113,60 @@ response_sent(struct rr_loop *loop, ssize_t put, int error)
     return rr_target_poll(loop);
 }
 
-/* `plain`: one buffer for each direction. */
+/* `plain`: one buffer for each direction. Nothing but the count is kept in a register: the
+ * calls leave few of them alone, and what is read where it lies needs none. */
 static RR_TWICE enum step
 sprint(struct rr_loop *loop, int spin, int plain)
 {
     struct rr_tally *tally = &loop->tally;
-    const int64_t request_bytes = loop->spec.request_bytes;
-    const int64_t response_bytes = loop->spec.response_bytes;
-    const size_t want = (size_t) (loop->spec.datagram ? loop->in.limit : request_bytes);
-    struct ring in = loop->in;
-    struct ring out = loop->out;
+    const struct rr_spec *spec = &loop->spec;
+    const size_t want =
+        (size_t) (spec->datagram ? loop->in.limit : spec->request_bytes);
     int64_t budget = loop->poll_countdown;
-    int64_t done = 0;
+    int64_t left;
+    int64_t done;
     ssize_t got;
     ssize_t put = 0;
     int error;
 
-    if (loop->spec.transactions > 0)
-        budget = least(budget, loop->spec.transactions - tally->transactions);
+    if (spec->transactions > 0)
+        budget = least(budget, spec->transactions - tally->transactions);
+    left = budget;
     do {
-        got = get_message(loop, in.at, want, spin);
-        if (RR_UNLIKELY(got != request_bytes))
+        got = get_message(loop, loop->in.at, want, spin);
+        if (RR_UNLIKELY(got != spec->request_bytes))
             break;
         if (!plain)
-            advance(&in);
-        put = plain ? rr_send(loop->fd, out.at, (size_t) response_bytes, RR_SEND_FLAGS)
-                    : put_message(loop, loop->fd, out.at, response_bytes);
-        if (RR_UNLIKELY(put != response_bytes))
+            advance(&loop->in);
+        put = plain ? rr_send(loop->fd, loop->out.at, (size_t) spec->response_bytes,
+                              RR_SEND_FLAGS)
+                    : put_message(loop, loop->fd, loop->out.at, spec->response_bytes);
+        if (RR_UNLIKELY(put != spec->response_bytes))
             break;
         if (!plain)
-            advance(&out);
-    } while (++done < budget);
+            advance(&loop->out);
+    } while (--left != 0);
     error = errno;
 
-    loop->in.at = in.at;
-    loop->out.at = out.at;
+    done = budget - left;
     tally->transactions += done;
     tally->recv_calls += done;
-    tally->bytes_received += done * request_bytes;
+    tally->bytes_received += done * spec->request_bytes;
     tally->send_calls += done;
-    tally->bytes_sent += done * response_bytes;
+    tally->bytes_sent += done * spec->response_bytes;
     loop->poll_countdown -= done;
-    if (got != request_bytes)
+    if (got != spec->request_bytes)
         return rr_request_received(loop, got, error);
-    if (put != response_bytes) {
+    if (put != spec->response_bytes) {
         enum step step;
 
         tally->recv_calls++;
         tally->bytes_received += got;
-        loop->send_left = response_bytes;
+        loop->send_left = spec->response_bytes;
         step = response_sent(loop, put, error);
         return step == BLOCKED ? GO : step;
     }
-    if (tally->transactions == loop->spec.transactions)
+    if (tally->transactions == spec->transactions)
         return rr_finish(loop, RR_COUNT);
     return rr_target_poll(loop);
 }
