@@ -10,7 +10,9 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import peers
@@ -28,8 +30,8 @@ from benchmarks.bed import (
 )
 from benchmarks.paired import Measure, Sample
 
-__all__ = ["instructions", "memory", "overhead", "parse_callgrind", "parse_parent",
-           "parse_pss", "start_up", "zero_work"]
+__all__ = ["instructions", "memory", "overhead", "parse_callgrind", "parse_ends",
+           "parse_parent", "parse_pss", "start_up", "zero_work"]
 
 # Transactions of the two runs whose difference counts: what comes before the first and
 # after the last one is in both, and hides in neither.
@@ -125,11 +127,11 @@ def instructions(bed: Bed, name: str, work: Work) -> Measure:
         need("netperf")
         need("netserver")
 
-    def count(transactions: int) -> int:
-        out = bed.folder / "callgrind.out"
-        out.unlink(missing_ok=True)
-        grind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
-        served = "n" if kind == "n" else "x"
+    out = bed.folder / "callgrind.out"
+    # A netserver with a process for each test would have each write to the same file.
+    served = "f" if kind == "n" else "x"
+
+    def transact(transactions: int, grind: Sequence[str]) -> None:
         if end_kind == "server":
             port, process = bed.start(served, work.place, grind)
             run = ["netperf"] if kind == "n" else peers.client_command("x")
@@ -141,8 +143,15 @@ def instructions(bed: Bed, name: str, work: Work) -> Measure:
                               work.test, "-l", str(-transactions), "-P", "0", "-v", "0"))
         finally:
             end(process)
+
+    def count(transactions: int) -> int:
+        out.unlink(missing_ok=True)
+        transact(transactions, ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"])
         return parse_callgrind(out.read_text())
 
+    # The first run compiles the modules that it imports, and leaves them for all later ones.
+    # In one of the two that are counted that would be thousands for each transaction.
+    transact(1, [])
     return lambda: {"instructions": (count(LONG) - count(SHORT)) / (LONG - SHORT)}
 
 
@@ -150,22 +159,37 @@ def _floor_slope(bed: Bed, end_kind: str) -> float:
     """Instructions of one end of the floor, a process of its own, per transaction."""
 
     def count(transactions: int) -> int:
-        grind = ["valgrind", "--tool=callgrind",
-                 f"--callgrind-out-file={bed.folder}/callgrind.%p"]
-        process = subprocess.Popen(
-            bed.bound("one", *grind, bed.floor("rr"), "tcp", str(-transactions), str(bed.cpu)),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(LIMIT_S)
-        finally:
-            end(process)
-        counted = {}
-        for path in bed.folder.glob("callgrind.*"):
-            counted[path.suffix == f".{process.pid}"] = parse_callgrind(path.read_text())
-            path.unlink()
-        return counted[end_kind == "client"]
+        with tempfile.TemporaryDirectory(dir=bed.folder) as folder:
+            grind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/%p"]
+            process = subprocess.Popen(
+                bed.bound("one", *grind, bed.floor("rr"), "tcp", str(-transactions),
+                          str(bed.cpu)),
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                process.wait(LIMIT_S)
+            finally:
+                end(process)
+            return parse_ends(Path(folder), process.pid)[end_kind]
 
     return (count(LONG) - count(SHORT)) / (LONG - SHORT)
+
+
+def parse_ends(folder: Path, pid: int) -> dict[str, int]:
+    """Instructions of both ends of a floor, from what callgrind has left in a folder.
+
+    Args:
+        folder: A file for each process, whose name is its number; nothing else, since what
+            was left there by another run would be taken for the server's.
+        pid: The process of the client, which forks the server and waits for its end.
+
+    Raises:
+        peers.PeerOutput: They are not two, or one of them tells nothing.
+    """
+    counted = {path.name: parse_callgrind(path.read_text()) for path in folder.iterdir()}
+    client = counted.pop(str(pid), None)
+    if client is None or len(counted) != 1:
+        raise peers.PeerOutput("callgrind has not counted the two ends of a floor")
+    return {"client": client, "server": counted.popitem()[1]}
 
 
 def parse_pss(text: str) -> int:

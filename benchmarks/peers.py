@@ -61,8 +61,9 @@ def server_command(kind: str, port: int) -> list[str]:
     """The command of a server in the foreground.
 
     Args:
-        kind: As in ``client_command``; ``N`` is a netserver with a process for each test, and
-            ``sockperf-tcp``, ``sockperf-udp``, ``qperf`` and ``iperf3`` are what they say.
+        kind: As in ``client_command``; a netserver that is ``N`` may write down what goes
+            wrong, one that is ``f`` makes no process for each test; ``sockperf-tcp``,
+            ``sockperf-udp``, ``qperf`` and ``iperf3`` are what they say.
         port: Where it listens.
     """
     xenrr = [sys.executable, "-m", "xenrr.server", "-D", "--engine"]
@@ -70,6 +71,7 @@ def server_command(kind: str, port: int) -> list[str]:
     return {
         "n": ["netserver", "-D", "-N", "-p", text],
         "N": ["netserver", "-D", "-p", text],
+        "f": ["netserver", "-D", "-N", "-f", "-p", text],
         "x": [*xenrr, "hot", "-p", text],
         "s": [*xenrr, "hot", "--spin", "-p", text],
         "p": [*xenrr, "pure", "-p", text],

@@ -124,6 +124,48 @@ def test_instructions_and_memory():
     assert costs.parse_parent("42 (a ) b) S 7 42 42 0") == 7
 
 
+@pytest.mark.parametrize("left", [{}, {"41": 7}, {"42": 7}, {"41": 7, "43": 8},
+                                  {"41": 7, "42": 8, "43": 9}])
+def test_the_ends_of_a_floor_are_two_processes(left, tmp_path):
+    """A third file, of the run before, was once taken for the server's."""
+    for name, total in left.items():
+        (tmp_path / name).write_text(f"summary: {total}\n\ntotals: {total}\n")
+    with pytest.raises(peers.PeerOutput, match="two ends"):
+        costs.parse_ends(tmp_path, 42)
+
+
+def test_whose_instructions_are_whose(tmp_path):
+    for name, total in (("43", 9), ("42", 8)):
+        (tmp_path / name).write_text(f"totals: {total}\n")
+    assert costs.parse_ends(tmp_path, 42) == {"client": 8, "server": 9}
+
+
+def test_the_run_that_compiles_modules_is_not_counted(monkeypatch, tmp_path):
+    runs = []
+
+    class Folder(Bed):
+        folder = tmp_path
+
+        def start(self, kind, place, prefix=()):
+            return 7, subprocess.Popen(["true"])
+
+        def run(self, command):
+            transactions = -int(command[command.index("-l") + 1])
+            grind = [word for word in command if word.startswith("--callgrind-out-file=")]
+            runs.append((transactions, bool(grind)))
+            for word in grind:
+                compiling = 1000_000 if len(runs) == 1 else 0
+                (tmp_path / word.rpartition("/")[2]).write_text(
+                    f"totals: {100 * transactions + 5000 + compiling}\n")
+            return ""
+
+    monkeypatch.setattr(costs, "need", lambda program: None)
+    measure = costs.instructions(Folder(0, None, 0.5), "client x", Work())
+    assert measure() == {"instructions": 100}
+    assert runs[0] == (1, False)
+    assert [grind for _, grind in runs[1:]] == [True, True]
+
+
 def interims(*steps):
     return "".join(f"Interim result: {rate:7.2f} Trans/s over {took:.3f} seconds ending at "
                    f"{end:.3f}\n" for rate, took, end in steps)
