@@ -165,8 +165,7 @@ class HotEngine:
 def unpack_tally(packed: bytes, counts: bytes, blocks: bytes) -> Tally:
     """What a library's ``run`` gave, as everybody knows it."""
     numbers = TALLY.unpack(packed)
-    latency_ns = Histogram()
-    latency_ns.counts = array("Q", counts)
+    latency_ns = Histogram(array("Q", counts))
     (latency_ns.min_ns, latency_ns.max_ns, latency_ns.sum_ns,
      latency_ns.clamped) = numbers[-4:]
     distributions = {name: unpack_histogram(contents).unpack()

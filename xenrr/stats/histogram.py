@@ -66,6 +66,9 @@ def highest_equivalent(index: int) -> int:
 class Histogram:
     """Counts of round-trip times.
 
+    Args:
+        counts: What an engine has counted; ``None`` for nothing yet.
+
     Attributes:
         counts: ``array('Q')`` of ``COUNTS_LENGTH`` counts; an engine may write into it.
         min_ns: Smallest value recorded exactly, 0 while empty.
@@ -76,8 +79,8 @@ class Histogram:
 
     __slots__ = ("clamped", "counts", "max_ns", "min_ns", "sum_ns")
 
-    def __init__(self) -> None:
-        self.counts = array("Q", bytes(8 * COUNTS_LENGTH))
+    def __init__(self, counts: array[int] | None = None) -> None:
+        self.counts = array("Q", (0,)) * COUNTS_LENGTH if counts is None else counts
         self.min_ns = 0
         self.max_ns = 0
         self.sum_ns = 0
@@ -86,7 +89,8 @@ class Histogram:
     @property
     def total(self) -> int:
         """Number of values recorded."""
-        return sum(self.counts)
+        first, last = self._range()
+        return sum(self.counts[first:last])
 
     def record(self, value_ns: int, count: int = 1) -> None:
         """Count a value.
@@ -131,7 +135,9 @@ class Histogram:
 
     def buckets(self) -> Iterator[tuple[int, int]]:
         """Pairs of index and count of every step that holds something, in order."""
-        return ((index, count) for index, count in enumerate(self.counts) if count)
+        first, last = self._range()
+        return ((index, count) for index, count in enumerate(self.counts[first:last], first)
+                if count)
 
     def percentile(self, percent: float) -> int:
         """Value that ``percent`` of all transactions did not exceed.
@@ -222,6 +228,8 @@ class Histogram:
         made.min_ns, made.max_ns, made.sum_ns, made.clamped = (
             int(str(plain[name])) for name in ("min_ns", "max_ns", "sum_ns", "clamped")
         )
+        if not 0 <= made.min_ns <= made.max_ns or made.total != sum(made.counts):
+            raise ValueError("histogram counts lie outside of its minimum and maximum")
         return made
 
     def __eq__(self, other: object) -> bool:
@@ -234,6 +242,13 @@ class Histogram:
 
     def __repr__(self) -> str:
         return f"<Histogram of {self.total}, {self.min_ns} to {self.max_ns} ns>"
+
+    def _range(self) -> tuple[int, int]:
+        """Where counts can be: nothing lies outside of the minimum and the maximum."""
+        if self.max_ns == 0:    # nothing but zeros, or counts that nobody took these of
+            return 0, COUNTS_LENGTH
+        return (counts_index(min(self.min_ns, HIGHEST_NS)),
+                counts_index(min(self.max_ns, HIGHEST_NS)) + 1)
 
     def _widen(self, low_ns: int, high_ns: int) -> None:
         empty = self.max_ns == 0 and self.min_ns == 0 and not any(self.counts)

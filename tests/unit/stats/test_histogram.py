@@ -100,7 +100,8 @@ def test_plain_form_round_trips() -> None:
 
 @pytest.mark.parametrize("change", [
     {"layout": "other"}, {"counts": [[COUNTS_LENGTH, 1]]}, {"counts": [[0, -1]]},
-    {"counts": "x"}, {"counts": [[0, 1 << 64]]}])
+    {"counts": "x"}, {"counts": [[0, 1 << 64]]}, {"min_ns": -1}, {"min_ns": 2, "max_ns": 1},
+    {"counts": [[9, 1]], "min_ns": 1, "max_ns": 8}])
 def test_damaged_plain_form(change: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         Histogram.from_plain({**Histogram().to_plain(), **change})
