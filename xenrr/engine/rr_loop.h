@@ -36,7 +36,7 @@
 #define RR_COUNTS 33792
 #define RR_NAME_BYTES 32
 /* A checksum of the names of all fields below, in their order: an extension module that
- * was built before one of them changed has another. hot.py computes it, and a test says
+ * was built before one of them changed has another. hot.py has it too, and a test says
  * what it has to be. */
 #define RR_LAYOUT 2141568291
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from engines import Running, check_accounts, run_both, sender_spec, target_spec
@@ -45,6 +46,8 @@ def test_numbers_in_c_are_those_in_python():
         "NAME_BYTES": hot.BLOCK.size - 16,
         "LAYOUT": hot.LAYOUT,
     }
+    names = " ".join(hot.SPEC_FIELDS + hot.TALLY_FIELDS + hot.BLOCK_FIELDS)
+    assert crc32(names.encode()) & 0x7FFFFFFF == hot.LAYOUT
     values = {name: int(value) for name, value in
               re.findall(r"^    RR_(\w+) = (\d+)\b", text, re.MULTILINE)}
     assert {item.name: values.pop(item.name) for item in Ended} == {
