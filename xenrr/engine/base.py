@@ -65,13 +65,12 @@ Rules of round trips:
 
 from __future__ import annotations
 
-import enum
 import struct
 from collections.abc import Mapping
 
 from xenrr.errors import LocalProtocolError
 from xenrr.frozen import dataclass, field
-from xenrr.lean import ClassVar, NamedTuple, Protocol, Union
+from xenrr.lean import ClassVar, IntEnum, NamedTuple, Protocol, Union
 from xenrr.stats.histogram import Histogram
 from xenrr.units import (
     MAX_ALIGNMENT,
@@ -142,14 +141,14 @@ def _within(name: str, value: int, least: int, most: int) -> None:
         raise LocalProtocolError(f"{name} is {value}, it has to lie between {least} and {most}")
 
 
-class Role(enum.IntEnum):
+class Role(IntEnum):
     """Which end of the transaction a loop plays."""
 
     SENDER = 0
     TARGET = 1
 
 
-class Ended(enum.IntEnum):
+class Ended(IntEnum):
     """Why a loop came back."""
 
     TIME = 1        # the duration is over

@@ -7,10 +7,9 @@ recv_omni()). Both ends choose in the same way, here.
 
 from __future__ import annotations
 
-import enum
-
 from xenrr.engine.base import Buffers, Pace
 from xenrr.frozen import dataclass, replace
+from xenrr.lean import Enum
 from xenrr.units import MAX_ALIGNMENT, MAX_BLOCK_BYTES, MAX_DATAGRAM_BYTES, MAX_WIDTH
 
 __all__ = ["MAX_RING_BYTES", "End", "Rings", "Shape", "pace_of"]
@@ -23,7 +22,7 @@ MAX_RING_BYTES = 1 << 28
 MAX_RING_MESSAGE_BYTES = 1 << 20
 
 
-class Shape(enum.Enum):
+class Shape(Enum):
     """A data phase as one end of it does it."""
 
     ROUNDS = "round trips on one connection"

@@ -5,9 +5,8 @@ No socket, clock or thread: bytes go in, events come out, and bytes to send come
 
 from __future__ import annotations
 
-import enum
-
 from xenrr.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from xenrr.lean import Enum
 from xenrr.wire.message import LONG_BYTES
 from xenrr.wire.states import Event, Input, State, Steps
 
@@ -17,7 +16,7 @@ __all__ = ["MAX_BUFFERED_BYTES", "NEED_DATA", "PEER_CLOSED", "Connection", "Sign
 MAX_BUFFERED_BYTES = 4 * LONG_BYTES
 
 
-class Signal(enum.Enum):
+class Signal(Enum):
     """Events without content."""
 
     NEED_DATA = "need data"         # nothing whole has come in yet

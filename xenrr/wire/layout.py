@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from enum import IntFlag
 
 from xenrr.errors import LocalProtocolError, RemoteProtocolError
-from xenrr.lean import Any, NamedTuple, socket
+from xenrr.lean import Any, IntFlag, NamedTuple, socket
 
 __all__ = ["DOUBLE", "FLOAT", "INT", "PORT", "UINT", "UINT64", "UINT_REVERSED", "Address",
            "Bytes", "Field", "FlagWords", "Flags", "Layout", "MarkedFloat", "Text", "WireType"]
@@ -69,10 +68,7 @@ class _Port(_Number):
 
 
 class Flags(WireType):
-    """Flag bits; those outside ``known`` are leftovers and dropped.
-
-    Dropping them also bounds the cache of combinations that IntFlag keeps.
-    """
+    """Flag bits; those outside ``known`` are leftovers and dropped."""
 
     size_bytes = WORD_BYTES
 

@@ -9,11 +9,10 @@ no field says which. It is two header words and a payload, all words big-endian:
 
 from __future__ import annotations
 
-import enum
 import struct
 
 from xenrr.errors import LocalProtocolError
-from xenrr.lean import NamedTuple, Protocol
+from xenrr.lean import IntEnum, NamedTuple, Protocol
 
 TYPE_CHECKING = False  # typing's constant without the cost of importing typing
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ UNKNOWN_REQUEST_ERRNO = 998
 HEADER = struct.Struct(">ii")
 
 
-class Kind(enum.IntEnum):
+class Kind(IntEnum):
     """Word 0. Response = request + 1, results = request + 2 (netperf src/netlib.h)."""
 
     DEBUG_ON = 1

@@ -16,9 +16,9 @@ Fields, units and defaults: netperf src/nettest_omni.c; recorded in tests/vector
 from __future__ import annotations
 
 import struct
-from enum import IntFlag
 
 from xenrr.frozen import dataclass
+from xenrr.lean import IntFlag
 from xenrr.wire.dialect import Dialect
 from xenrr.wire.layout import (
     FLOAT,

@@ -8,16 +8,15 @@ said it.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 
-from xenrr.lean import Union
+from xenrr.lean import Enum, Union
 from xenrr.wire.message import Kind
 
 __all__ = ["SENDER_STEPS", "TARGET_STEPS", "Event", "Input", "State", "Steps"]
 
 
-class State(enum.Enum):
+class State(Enum):
     """Where a control connection stands."""
 
     NEW = "new"                             # sender only: nothing said yet
@@ -49,7 +48,7 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
-class Event(enum.Enum):
+class Event(Enum):
     """What happens on a connection and is not told by a message type."""
 
     SHORT_PROBE = "256 bytes of DO_SYSINFO"
