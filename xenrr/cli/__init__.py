@@ -17,6 +17,7 @@ from xenrr.cli.campaign import CampaignCommand
 from xenrr.cli.compare import CompareCommand
 from xenrr.cli.demo import DemoCommand
 from xenrr.cli.lab import LabCommand
+from xenrr.cli.parser import Parser
 from xenrr.cli.run import RunCommand
 from xenrr.cli.shims import InstallShimsCommand
 from xenrr.cli.show import ShowCommand
@@ -55,7 +56,7 @@ COMMANDS: tuple[Command, ...] = (DemoCommand(), RunCommand(), ShowCommand(),
 
 def make_parser() -> ArgumentParser:
     """Parser of the whole command line."""
-    parser = ArgumentParser(
+    parser = Parser(
         prog="xenrr", description="Request/response network benchmark, wire-compatible with "
         "netperf. For scripts there are python -m xenrr.client and python -m xenrr.server.")
     parser.add_argument("--version", action="version", version=f"xenrr {__version__}")

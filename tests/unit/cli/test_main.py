@@ -91,3 +91,34 @@ def test_two_dashes_are_argparses_elsewhere(monkeypatch):
     with pytest.raises(SystemExit) as ended:
         cli.main(["fail", "--", "x"])
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(("words", "complaint"), [
+    ("run there --spni",
+     "xenrr run: error: unrecognized arguments: --spni (did you mean --spin?)"),
+    ("run there --flwos=3 x",
+     "xenrr run: error: unrecognized arguments: --flwos=3 x (did you mean --flows?)"),
+    ("run there then", "xenrr run: error: unrecognized arguments: then"),
+    ("campaign run file --dyr-run",
+     "xenrr campaign run: error: unrecognized arguments: --dyr-run (did you mean --dry-run?)"),
+    ("--nonsense run there", "xenrr: error: unrecognized arguments: --nonsense"),
+])
+def test_an_unknown_option_is_one_of_its_command(capsys, words, complaint):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words.split())
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == complaint
+
+
+@pytest.mark.parametrize(("words", "complaint"), [
+    ("--flows -1", "xenrr run: the number of flows has to lie between 1 and 65536, got -1"),
+    ("--rate -5", "xenrr run: error: argument --rate: '-5' is not a rate above 0"),
+    ("--repeat -2", "xenrr run: --repeat: from 1 to 1000, got -2"),
+])
+def test_a_number_below_0_is_told_as_what_it_is(capsys, words, complaint):
+    try:
+        code = cli.main(["run", "there", "-4", *words.split()])
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == complaint
