@@ -69,7 +69,7 @@ def make_parser() -> ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the entry point of ``xenrr``.
+    """Run one command.
 
     Args:
         argv: Arguments after the program's name; ``None`` for the process's own.

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from xenrr import __main__ as program
 from xenrr import cli
 from xenrr.errors import CommandError, ConnectionLost, RemoteProtocolError, SpecError
 
@@ -36,6 +39,23 @@ def test_an_error_is_one_sentence_and_an_exit_code(monkeypatch, capsys, error, e
 def test_interrupted(monkeypatch):
     monkeypatch.setattr(cli, "COMMANDS", (Failing(KeyboardInterrupt()),))
     assert cli.main(["fail"]) == 130
+
+
+class Interrupted:
+    """Somebody presses Ctrl-C while a module is looked for."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "xenrr.cli":
+            raise KeyboardInterrupt
+
+
+def test_interrupted_before_there_is_anything_to_interrupt(monkeypatch, capfd):
+    monkeypatch.delitem(sys.modules, "xenrr.cli")
+    monkeypatch.delattr("xenrr.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted, *sys.meta_path])
+    assert program.main() == 130
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_unknown_command_says_what_was_meant(capsys):
