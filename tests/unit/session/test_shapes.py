@@ -50,7 +50,7 @@ def test_what_is_asked_for_is_taken():
     assert (buffers.send_offset, buffers.receive_offset) == (3, 4)
 
 
-@given(shape=st.sampled_from(Shape), sizes=st.tuples(*[st.integers(-1, 1 << 27)] * 2),
+@given(shape=st.sampled_from(list(Shape)), sizes=st.tuples(*[st.integers(-1, 1 << 27)] * 2),
        asked=st.builds(Rings, *[st.integers(-2**31, 2**32)] * 6),
        buffers=st.tuples(*[st.integers(-1, 2**31 - 1)] * 2), datagram=st.booleans())
 def test_no_wish_takes_more_memory_than_the_bound(shape, sizes, asked, buffers, datagram):
