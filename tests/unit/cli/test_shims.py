@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from glob import iglob
 from pathlib import Path
 
 import pytest
@@ -212,12 +213,12 @@ def pid_of_listener(port: int) -> int:
     while time.monotonic() < give_up_s:
         inodes = {line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
                   if line.split()[1] == wanted and line.split()[3] == "0A"}
-        for link in Path("/proc").glob("[0-9]*/fd/*"):
+        for link in iglob("/proc/[0-9]*/fd/*"):  # Path.glob fails if a process ends meanwhile
             try:
                 target = os.readlink(link)
             except OSError:
                 continue
             if target[len("socket:["):-1] in inodes:
-                return int(link.parts[2])
+                return int(link.split("/")[2])
         time.sleep(0.05)
     raise AssertionError(f"nothing listens on port {port}")
