@@ -126,11 +126,15 @@ def check_loss(run: Run) -> Iterator[Doubt]:
 
 
 def check_rate(run: Run) -> Iterator[Doubt]:
-    """The target did not keep up with the rate that was asked for."""
-    if run.missed_rate:
-        yield Doubt("rate", f"{run.spec.asked_rate_tps:.10g} requests/s were asked for and "
-                            f"{run.rate_tps:.6g} were answered: nobody kept up, so latencies "
-                            "grow with the length of the run"
+    """The target did not keep up with the rate that was asked for, or did not get it."""
+    asked_tps = run.spec.asked_rate_tps
+    if asked_tps is not None and run.missed_rate:
+        if run.lost > asked_tps * run.elapsed_s - run.requests_sent:
+            why = f"they left, and {run.lost} were lost"
+        else:
+            why = "nobody kept up, so latencies grow with the length of the run"
+        yield Doubt("rate", f"{asked_tps:.10g} requests/s were asked for and "
+                            f"{run.rate_tps:.6g} were answered: {why}"
                             + (f"; {run.in_flight} were on their way at its end"
                                if run.in_flight else ""))
 

@@ -135,6 +135,21 @@ def test_few_samples_are_few_for_the_percentiles_that_are_shown():
     assert "p100" in doubts_of(run, percents=(100,))[0].text
 
 
+@pytest.mark.parametrize(("changes", "why"), [
+    ({}, "nobody kept up, so latencies grow with the length of the run"),
+    ({"requests_sent": 100_700, "lost": 600, "in_flight": 100},
+     "nobody kept up, so latencies grow with the length of the run; 100 were on their way at "
+     "its end"),
+    ({"requests_sent": 102_000, "lost": 1_500, "in_flight": 500},
+     "they left, and 1500 were lost; 500 were on their way at its end"),
+    ({"requests_sent": 101_500, "lost": 1_500}, "they left, and 1500 were lost"),
+])
+def test_a_rate_is_missed_by_who_does_not_keep_up_or_by_losses(changes, why):
+    run = make_run(spec=TestSpec("UDP_RR", duration_s=10, rate_tps=10_200.0), **changes)
+    assert f"10200 requests/s were asked for and 10000 were answered: {why}" in [
+        doubt.text for doubt in doubts_of(run) if doubt.code == "rate"]
+
+
 def test_an_open_loop_without_a_request_says_that_it_tells_nothing():
     run = make_run(0, spec=TestSpec(duration_s=10, rate_tps=0.01, poisson=True))
     assert [str(doubt) for doubt in doubts_of(run)] == [
