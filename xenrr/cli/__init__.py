@@ -92,7 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.after_dashes = after
     command = next(command for command in COMMANDS if command.name == args.command)
     try:
-        return command.run(args)
+        code = command.run(args)
+        _write_the_rest()
+        return code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -114,6 +116,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         if text:
             _complain(f"xenrr {args.command}: {text}")
         return exit_code_of(exc)
+
+
+def _write_the_rest() -> None:
+    """Write the output that is still in a buffer.
+
+    At its end Python would do it, could not say what went wrong as people would understand it,
+    and would exit with 120.
+    """
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        sys.stdout = None
+        raise CommandError(f"standard output: {exc.strerror or exc}", FAILED) from exc
 
 
 def _complain(text: str) -> None:

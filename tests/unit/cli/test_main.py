@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 
 import pytest
+from peers import ROOT, clean_environment
 
 from xenrr import __main__ as program
 from xenrr import cli
@@ -142,3 +145,29 @@ def test_a_number_below_0_is_told_as_what_it_is(capsys, words, complaint):
         code = ended.code
     assert code == 2
     assert capsys.readouterr().err.splitlines()[-1] == complaint
+
+
+def errors_with_output_to(descriptor: int) -> str:
+    """What a command complains of that fails with code 1 for where its output goes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "xenrr", "campaign", "run", "examples/table1-lab.toml",
+         "--dry-run"], cwd=ROOT, stdout=descriptor, stderr=subprocess.PIPE, text=True,
+        timeout=60, env=clean_environment(PYTHONUNBUFFERED=""))
+    assert done.returncode == 1
+    return done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full disk here")
+def test_a_full_disk_behind_standard_output_is_said():
+    with open("/dev/full", "w") as full:
+        assert errors_with_output_to(full.fileno()) == (
+            "xenrr campaign: standard output: No space left on device\n")
+
+
+def test_who_stops_reading_is_told_nothing():
+    theirs, ours = os.pipe()
+    os.close(theirs)
+    try:
+        assert errors_with_output_to(ours) == ""
+    finally:
+        os.close(ours)
