@@ -119,9 +119,10 @@ class RunCommand:
             for group in groups:
                 show_group(screen, group)
         if save_error is not None:
-            screen.talk(f"{args.save}: {save_error.strerror or save_error}; the runs before "
-                        f"{'the last ' if len(runs) > 1 else ''}are in the file, the last one "
-                        "is above only.")
+            where = ("the runs before the last are in the file, the last one" if len(runs) > 1
+                     else "this run")
+            screen.talk(f"{args.save}: {save_error.strerror or save_error}; {where} is above "
+                        "only.")
             return FAILED
         if interrupt.seen:
             screen.talk("Interrupted; what was measured until then is above.")
