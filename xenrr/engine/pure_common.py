@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from io import FileIO
 from itertools import cycle, islice, repeat
 from socket import MSG_DONTWAIT, SO_RCVTIMEO, SOL_SOCKET, socket
 from time import monotonic_ns
@@ -50,6 +51,7 @@ __all__ = [
     "Samples",
     "Sendable",
     "SocketTimeout",
+    "Taken",
     "Timed",
     "how_it_failed",
     "no_broken_pipe_signal",
@@ -73,8 +75,6 @@ MIN_STEP_NS = 1_000_000
 FOLD_SAMPLES = 1 << 18
 FOLD_VALUES = 1 << 17
 NEVER = 1 << 63
-# Longest message for which Python may make memory anew each time.
-READ_BYTES = 4096
 # Python's own buffers begin at a multiple of this.
 NATURAL_ALIGNMENT = 8
 # A multiple of every alignment that is likely to be asked for.
@@ -86,6 +86,7 @@ NO_SIGNAL = getattr(socket_module, "MSG_NOSIGNAL", 0)
 TRUNCATE = getattr(socket_module, "MSG_TRUNC", 0) if sys.platform == "linux" else 0
 
 Sendable = Union[bytes, memoryview]
+Taken = Union[bytearray, memoryview]
 
 
 class Over(Exception):
@@ -627,23 +628,21 @@ def receiver_function(sock: socket, spin: bool) -> Callable[..., int]:
 
 
 def taker_function(
-    receive: Callable[..., int], incoming: Incoming, spin: bool
-) -> Callable[[int, int], Sendable]:
-    """A function that gets a message of a descriptor, of that many bytes at most.
+    file: FileIO, receive: Callable[..., int], incoming: Incoming, spin: bool
+) -> tuple[Callable[[Taken], int | None], Taken]:
+    """A function that receives into what it is given, and what to give it.
 
     Args:
+        file: The socket as an unbuffered file; ``None`` is what it returns at a timeout.
         receive: What ``receiver_function`` returned.
         incoming: Where messages have to lie, if it matters.
         spin: As there.
     """
-    view = incoming.first
-    if incoming.anywhere and not spin and len(view) <= READ_BYTES:
-        return os.read
-
-    def take(descriptor: int, want: int) -> Sendable:
-        return view[:receive(view)]
-
-    return take
+    if spin:
+        return receive, incoming.first
+    # Python looks at a bytearray of its own a little faster than at a view of memory.
+    plain = incoming.anywhere and len(incoming.first) < PAGE_BYTES
+    return file.readinto, bytearray(len(incoming.first)) if plain else incoming.first
 
 
 def sender_function(sock: socket, plain_write: bool) -> Callable[[Sendable, int], int]:

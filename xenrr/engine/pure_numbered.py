@@ -14,7 +14,7 @@ from time import monotonic_ns
 from typing import Generic, TypeVar
 
 from xenrr.engine.base import HEAD, HEAD_BYTES, MAGIC, TICK_NS, Ended, LoopSpec
-from xenrr.engine.pure_common import MIN_STEP_NS, NEVER, Sendable
+from xenrr.engine.pure_common import MIN_STEP_NS, NEVER
 from xenrr.engine.pure_rr import RoundTripSender
 from xenrr.stats.histogram import Histogram
 
@@ -120,8 +120,9 @@ class NumberedSender(RoundTripSender):
             return self.receive_response(0)
         size = self.spec.response_bytes
         request_bytes = self.spec.request_bytes
-        take, (descriptor, want) = self.take, self.take_words
-        send, (what, how) = self.put, self.put_words
+        take, taken = self.take, self.taken
+        send, word = self.put, self.put_word
+        head_in = memoryview(taken)[:HEAD_BYTES]
         head_out = self.outgoing.piece(0, request_bytes)[:HEAD_BYTES]
         clock = monotonic_ns
         pack = HEAD.pack
@@ -136,18 +137,18 @@ class NumberedSender(RoundTripSender):
         number = numbers.next
         budget = min(budget, NUMBERS - number)
         head = b""
-        got: Sendable | None = None
+        got: int | None = None
         now = heard = 0
-        put = request_bytes
+        put: int | None = request_bytes
         strange = False
         failure: OSError | None = None
         try:
             for _ in repeat(None, budget):
-                got = take(descriptor, want)
-                if len(got) != size:
+                got = take(taken)
+                if got != size:
                     break
                 now = clock()
-                head = bytes(got[:HEAD_BYTES])
+                head = head_in.tobytes()
                 # Late, out of order, without a number, or of the round before.
                 strange = now >= due or head <= newest or head not in starts
                 if strange:
@@ -160,9 +161,9 @@ class NumberedSender(RoundTripSender):
                 head_out[:] = head
                 starts[head] = now
                 try:
-                    put = send(what, how)
+                    put = send(word)
                 except OSError as exc:
-                    put, failure = -1, exc
+                    put, failure = None, exc
                 if put != request_bytes:
                     break
         except BlockingIOError:
@@ -173,8 +174,8 @@ class NumberedSender(RoundTripSender):
             self.sprinted(len(samples) - before, heard)
         if got is None:
             return self.heard_nothing()
-        if len(got) != size:
-            return self.received(len(got))
+        if got != size:
+            return self.received(got)
         if strange:
             self.recv_calls += 1
             return self.response(head)

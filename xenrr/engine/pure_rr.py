@@ -8,9 +8,11 @@ Each role has two ways to move:
 * single **steps** for the start, the end, messages that come in parts, full buffers,
   lost datagrams, rings of buffers and paced transactions.
 
-Python parses the arguments of ``os.read`` and ``os.write`` faster than those of a socket's
-methods, which is 1.5 % of a TCP round trip on loopback, and so a sprint moves messages with
-them. Iterators that make the calls without any bytecode (``map``, ``zip``) gained nothing.
+A sprint moves messages with ``readinto`` and ``write`` of an unbuffered file around the
+socket. They have one argument, which with Python 3.11 is 2 % of a TCP round trip on loopback
+beside a socket's own methods, and 0.5 % beside ``os.read`` and ``os.write``; with 3.13 these
+are 0.3 % ahead. Where nothing comes or goes before a timeout they return ``None``. Iterators
+that make the calls without any bytecode (``map``, ``zip``) gained nothing.
 
 Sends do not block (MSG_DONTWAIT) where a sender's window may not fit into the socket
 buffers: it has to read responses before the rest of it goes out. write() knows no such
@@ -22,10 +24,11 @@ out of a receive when a datagram is gone.
 
 from __future__ import annotations
 
-import os
 import select
 from collections import deque
 from collections.abc import Callable
+from functools import partial
+from io import FileIO
 from itertools import repeat
 from operator import length_hint
 from socket import MSG_DONTWAIT, SO_SNDTIMEO, socket
@@ -95,17 +98,16 @@ class _Ends:
         self.receive = receiver_function(sock, spec.spin)
         self.receive_timeout = SocketTimeout(sock)
         self.timeouts = [self.receive_timeout]
-        # How a sprint moves messages: functions of two arguments, and these.
-        self.take = taker_function(self.receive, self.incoming, spec.spin)
-        self.take_words = sock.fileno(), in_bytes + spec.datagram
+        # How a sprint moves messages: functions of one argument, and what that is.
+        file = FileIO(sock.fileno(), "r+", closefd=False)
+        self.take, self.taken = taker_function(file, self.receive, self.incoming, spec.spin)
         # Numbers are written into a message.
         message = self.outgoing.piece(0, out_bytes) if spec.numbered else self.outgoing.first
-        self.put: Callable[..., int] = sock.send
-        self.put_words: tuple[Any, Any] = message, SEND_FLAGS
+        self.put: Callable[[Any], int | None] = partial(sock.send, message)
+        self.put_word: Sendable | int = SEND_FLAGS
         self.send_timeout: SocketTimeout | None = None
         if spec.plain_write or (self.small and not spec.burst):
-            self.put = os.write
-            self.put_words = sock.fileno(), message
+            self.put, self.put_word = file.write, message
             self.send_timeout = SocketTimeout(sock, SO_SNDTIMEO)
             self.timeouts.append(self.send_timeout)
             self.send_timeout.set(TICK_NS)
@@ -173,8 +175,8 @@ class RoundTripSender(_Ends, Timed):
     def sprint(self, budget: int) -> Ended | None:
         size = self.spec.response_bytes
         request_bytes = self.spec.request_bytes
-        take, (descriptor, want) = self.take, self.take_words
-        send, (what, how) = self.put, self.put_words
+        take, taken = self.take, self.taken
+        send, word = self.put, self.put_word
         clock = monotonic_ns
         due = self.due
         samples = self.samples.raw
@@ -184,15 +186,15 @@ class RoundTripSender(_Ends, Timed):
         popleft, push = starts.popleft, starts.append
         one = self.window == 1
         start = starts[0]
-        got: Sendable | None = None
+        got: int | None = None
         now = 0
-        put = request_bytes
+        put: int | None = request_bytes
         failure: OSError | None = None
         try:
             if one:
                 for _ in repeat(None, budget):
-                    got = take(descriptor, want)
-                    if len(got) != size:
+                    got = take(taken)
+                    if got != size:
                         break
                     now = clock()
                     if now >= due:
@@ -200,15 +202,15 @@ class RoundTripSender(_Ends, Timed):
                     append(now - start)
                     start = now
                     try:
-                        put = send(what, how)
+                        put = send(word)
                     except OSError as exc:
-                        put, failure = -1, exc
+                        put, failure = None, exc
                     if put != request_bytes:
                         break
             else:
                 for _ in repeat(None, budget):
-                    got = take(descriptor, want)
-                    if len(got) != size:
+                    got = take(taken)
+                    if got != size:
                         break
                     now = clock()
                     if now >= due:
@@ -216,9 +218,9 @@ class RoundTripSender(_Ends, Timed):
                     append(now - popleft())
                     push(now)
                     try:
-                        put = send(what, how)
+                        put = send(word)
                     except OSError as exc:
-                        put, failure = -1, exc
+                        put, failure = None, exc
                     if put != request_bytes:
                         break
         except BlockingIOError:
@@ -229,8 +231,8 @@ class RoundTripSender(_Ends, Timed):
             self.sprinted(len(samples) - before, starts[-1])
         if got is None:
             return self.heard_nothing()
-        if len(got) != size:
-            return self.received(len(got))
+        if got != size:
+            return self.received(got)
         if now >= due:
             self.recv_calls += 1
             self.bytes_received += size
@@ -255,15 +257,15 @@ class RoundTripSender(_Ends, Timed):
             self.last_heard = last_heard
             self.now_fresh = False
 
-    def take_back(self, put: int, failure: OSError | None) -> None:
+    def take_back(self, put: int | None, failure: OSError | None) -> None:
         """The last request of a sprint went out in part or not at all."""
         self.requests_sent -= 1
         self.send_calls -= 1
         self.bytes_sent -= self.spec.request_bytes
         self.in_flight -= 1
-        if failure is None:
+        if put is not None:
             self.sent(put)
-        elif not isinstance(failure, BlockingIOError):
+        elif failure is not None and not isinstance(failure, BlockingIOError):
             raise failure
 
     def send_request(self) -> Ended | None:
@@ -479,11 +481,12 @@ class RoundTripTarget(_Ends, Phase):
     def sprint(self) -> Ended | None:
         size = self.spec.request_bytes
         response_bytes = self.spec.response_bytes
-        take, (descriptor, want) = self.take, self.take_words
-        send, (what, how) = self.put, self.put_words
+        take, taken = self.take, self.taken
+        send, word = self.put, self.put_word
         numbered = self.spec.numbered
-        head: Sendable = b""
+        head = b""
         if numbered:
+            head_in = memoryview(taken)[:HEAD_BYTES]
             head_out = self.outgoing.piece(0, response_bytes)[:HEAD_BYTES]
             own_head, = self.own_heads
         budget = min(self.poll_countdown, self.brake.left)
@@ -492,25 +495,38 @@ class RoundTripTarget(_Ends, Phase):
         # It knows how many turns are left, and makes no numbers as a range does.
         turns = repeat(None, budget)
         unfinished = 1
-        got: Sendable | None = None
-        put = response_bytes
+        got: int | None = None
+        put: int | None = response_bytes
         failure: OSError | None = None
         try:
-            for _ in turns:
-                got = take(descriptor, want)
-                if len(got) != size:
-                    break
-                if numbered:
-                    head = got[:HEAD_BYTES]
+            if numbered:
+                for _ in turns:
+                    got = take(taken)
+                    if got != size:
+                        break
+                    head = head_in.tobytes()
                     head_out[:] = head if head[:4] == MAGIC else own_head
-                try:
-                    put = send(what, how)
-                except OSError as exc:
-                    put, failure = 0, exc
-                if put != response_bytes:
-                    break
+                    try:
+                        put = send(word)
+                    except OSError as exc:
+                        put, failure = None, exc
+                    if put != response_bytes:
+                        break
+                else:
+                    unfinished = 0
             else:
-                unfinished = 0
+                for _ in turns:
+                    got = take(taken)
+                    if got != size:
+                        break
+                    try:
+                        put = send(word)
+                    except OSError as exc:
+                        put, failure = None, exc
+                    if put != response_bytes:
+                        break
+                else:
+                    unfinished = 0
         except BlockingIOError:
             got = None
         finally:
@@ -525,15 +541,15 @@ class RoundTripTarget(_Ends, Phase):
             self.brake.left -= done
         if got is None:
             return self.quiet()
-        if len(got) != size:
-            return self.received(len(got))
+        if got != size:
+            return self.received(got)
         if put != response_bytes:
             self.recv_calls += 1
             self.bytes_received += size
             self.owe_response(head)
-            if failure is None:
+            if put is not None:
                 return self.sent(put)
-            if not isinstance(failure, BlockingIOError):
+            if failure is not None and not isinstance(failure, BlockingIOError):
                 raise failure
             return None
         if self.transactions == self.spec.transactions:
