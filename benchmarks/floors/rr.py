@@ -1,14 +1,16 @@
 """One TCP or UDP ping-pong in Python, both ends on one processor: the least it could do.
 
 A read, a write, and at the sender a clock reading that is stored away; nothing is counted,
-looked at or waited for beside that. Python parses the arguments of these faster than those of
-recv and send. It prints the rate.
+looked at or waited for beside that. Those of an unbuffered file have one argument each and
+are faster than recv and send, and up to Python 3.11 than os.read and os.write. It prints the
+rate.
 
 Usage: rr.py tcp|udp SECONDS CPU
 """
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -36,12 +38,10 @@ def join_pair(kind: socket.SocketKind) -> tuple[socket.socket, socket.socket]:
 
 def answer(far: socket.socket) -> None:
     """The far end, until it is ended."""
-    read, write, fd = os.read, os.write, far.fileno()
-    while True:
-        byte = read(fd, 1)
-        if not byte:
-            return
-        write(fd, byte)
+    file = io.FileIO(far.fileno(), "r+", closefd=False)
+    read, write, byte = file.readinto, file.write, bytearray(1)
+    while read(byte):
+        write(byte)
 
 
 def main(argv: list[str]) -> int:
@@ -57,16 +57,17 @@ def main(argv: list[str]) -> int:
         answer(far)
         os._exit(0)
     far.close()
-    read, write, clock = os.read, os.write, time.monotonic_ns
-    fd, byte = near.fileno(), bytes(1)
+    file = io.FileIO(near.fileno(), "r+", closefd=False)
+    read, write, clock = file.readinto, file.write, time.monotonic_ns
+    byte = bytearray(1)
     times: list[int] = []
     keep = times.append
     try:
         now = start = clock()
         end = start + int(seconds * 1e9)
         while now < end:
-            write(fd, byte)
-            read(fd, 1)
+            write(byte)
+            read(byte)
             now = clock()
             keep(now)
     finally:
