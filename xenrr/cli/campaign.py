@@ -9,12 +9,13 @@ import os
 import signal
 import sys
 import tempfile
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from xenrr.cli.parser import argument, seconds_up_to
 from xenrr.cli.screen import Screen
-from xenrr.errors import CommandError, LabError, SpecError
+from xenrr.errors import CommandError, LabError
 from xenrr.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
@@ -52,11 +53,11 @@ class CampaignCommand:
                            help="file of results (default: the campaign's name and .xrr)")
         where.add_argument("--discard", action="store_true",
                            help="show the table and keep no file of results")
-        run.add_argument("--duration", type=_seconds, metavar="S",
+        run.add_argument("--duration", type=seconds_up_to(86400, "a day"), metavar="S",
                          help="length of each round instead of the declared one")
         run.add_argument("--repeats", type=int, metavar="N", help="likewise, repeats")
         run.add_argument("--seed", type=int, metavar="N", help="likewise, seed of the order")
-        run.add_argument("--max-skew", type=_skew, metavar="S",
+        run.add_argument("--max-skew", type=argument(parse_duration, "--max-skew"), metavar="S",
                          help="likewise, how far apart senders may begin; 0 for any")
         run.add_argument("--only", metavar="NAME[,NAME]", type=lambda text: text.split(","),
                          help="some of the experiments")
@@ -70,23 +71,6 @@ class CampaignCommand:
 
     def run(self, args: Namespace) -> int:
         return _run(args) if args.action == "run" else _table(args)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = parse_duration(text, "--duration")
-    except SpecError as exc:
-        raise ArgumentTypeError(str(exc)) from None
-    if not 0 < value <= 86400:
-        raise ArgumentTypeError(f"--duration: above 0 and up to a day, got {text}")
-    return value
-
-
-def _skew(text: str) -> float:
-    try:
-        return parse_duration(text, "--max-skew")
-    except SpecError as exc:
-        raise ArgumentTypeError(str(exc)) from None
 
 
 def _run(args: Namespace) -> int:

@@ -16,6 +16,7 @@ from typing import IO
 
 from xenrr.cli.demo_campaign import show_campaign
 from xenrr.cli.interrupt import Interrupt
+from xenrr.cli.parser import seconds_up_to
 from xenrr.cli.screen import Screen
 from xenrr.cli.summary import show_run
 from xenrr.engine.load import load_engine
@@ -42,7 +43,8 @@ class DemoCommand:
     name = "demo"
 
     def prepare_parser(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--duration", type=_seconds, default=10.0, metavar="S",
+        parser.add_argument("--duration", type=seconds_up_to(3600, "an hour"), default=10.0,
+                            metavar="S",
                             help="length of each of the two tests in s (default 10)")
         parser.add_argument("--engine", choices=("auto", "hot", "pure"), default="auto",
                             help="hot is C, pure is Python, auto the best there is")
@@ -83,13 +85,6 @@ class DemoCommand:
         if runs[-1].error:
             return FAILED
         return show_campaign(screen) if args.lab and not args.json else 0
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 3600:
-        raise ValueError(text)
-    return value
 
 
 def why_pure() -> str:

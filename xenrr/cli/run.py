@@ -7,9 +7,10 @@ import socket
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from xenrr.cli.interrupt import Interrupt
+from xenrr.cli.parser import argument
 from xenrr.cli.screen import Screen
 from xenrr.cli.summary import group_runs, main_result, show_group
 from xenrr.errors import CommandError, SpecError
@@ -26,7 +27,6 @@ __all__ = ["RunCommand"]
 FAILED, INTERRUPTED = 1, 130
 INTERIM_S = 0.25
 MOST_REPEATS = 1000
-Value = TypeVar("Value")
 
 
 class RunCommand:
@@ -39,13 +39,14 @@ class RunCommand:
         parser.add_argument("-t", "--test", default="TCP_RR", type=str.upper, metavar="TEST",
                             help=f"one of {', '.join(TESTS)} (default TCP_RR)")
         length = parser.add_mutually_exclusive_group()
-        length.add_argument("-l", "--duration", type=_of(parse_duration, "--duration"),
+        length.add_argument("-l", "--duration", type=argument(parse_duration, "--duration"),
                             metavar="S", help="length in s, or 1m30s (default 10)")
-        length.add_argument("-n", "--transactions", type=_of(parse_count, "--transactions"),
-                            metavar="N", help="end after N transactions instead")
+        length.add_argument("-n", "--transactions",
+                            type=argument(parse_count, "--transactions"), metavar="N",
+                            help="end after N transactions instead")
         parser.add_argument("-r", "--sizes", type=_sizes, default=(1, 1), metavar="REQ,RSP",
                             help="request and response size in bytes (default 1,1)")
-        parser.add_argument("-b", "--burst", type=_of(parse_count, "--burst"), default=0,
+        parser.add_argument("-b", "--burst", type=argument(parse_count, "--burst"), default=0,
                             metavar="N", help="requests in flight beyond the first")
         parser.add_argument("-p", "--port", type=int, default=12865,
                             help="control port of the target (default 12865)")
@@ -63,21 +64,23 @@ class RunCommand:
         parser.add_argument("--decompose", action="store_true",
                             help="round trips: split each one into send path, network and "
                                  "wake-up by the kernel's time stamps (Linux)")
-        parser.add_argument("--busy-poll", type=_of(parse_count, "--busy-poll"), default=-1,
-                            metavar="USEC", help="SO_BUSY_POLL of the data socket")
-        parser.add_argument("--flows", type=_of(parse_count, "--flows"), default=1,
+        parser.add_argument("--busy-poll", type=argument(parse_count, "--busy-poll"),
+                            default=-1, metavar="USEC",
+                            help="SO_BUSY_POLL of the data socket")
+        parser.add_argument("--flows", type=argument(parse_count, "--flows"), default=1,
                             metavar="N", help="round trips on N connections at once")
-        parser.add_argument("--rate", type=_of(parse_flow_rate, "--rate"), metavar="R[/flow]",
+        parser.add_argument("--rate", type=argument(parse_flow_rate, "--rate"),
+                            metavar="R[/flow]",
                             help="send R requests per second, all flows together or each, "
                                  "whether or not earlier ones were answered")
         parser.add_argument("--arrivals", choices=ARRIVALS, default=ARRIVALS[0],
                             help="with --rate: at equal intervals or at random")
-        parser.add_argument("--seed", type=_of(parse_count, "--seed"), default=0, metavar="N",
-                            help="of --arrivals poisson")
+        parser.add_argument("--seed", type=argument(parse_count, "--seed"), default=0,
+                            metavar="N", help="of --arrivals poisson")
         parser.add_argument("--poller", choices=POLLERS, default=POLLERS[0],
                             help="how to wait for many connections")
         repeats = parser.add_mutually_exclusive_group()
-        repeats.add_argument("--repeat", type=_of(parse_count, "--repeat"), default=1,
+        repeats.add_argument("--repeat", type=argument(parse_count, "--repeat"), default=1,
                              metavar="N", help="measure N times")
         repeats.add_argument("--until", type=_percent, metavar="P%",
                              help="repeat until the mean is known to plus or minus P %%")
@@ -199,30 +202,14 @@ def _live_name(args: Namespace, spec: TestSpec, made: int) -> str:
     return spec.test if args.repeat == 1 else f"{spec.test} {made + 1}/{args.repeat}"
 
 
-def _of(parse: Callable[[str, str], Value], option: str) -> Callable[[str], Value]:
-    """argparse's kind of function from ours: it takes only its own errors."""
-
-    def convert(text: str) -> Value:
-        try:
-            return parse(text, option)
-        except SpecError as exc:
-            # argparse puts the option's name before it as well.
-            text = str(exc)
-            said = f"{option}: "
-            raise ArgumentTypeError(
-                text[len(said):] if text.startswith(said) else text) from None
-
-    return convert
-
-
 def _sizes(text: str) -> tuple[int, int]:
     first, _, second = text.partition(",")
-    convert = _of(parse_count, "--sizes")
+    convert = argument(parse_count, "--sizes")
     return convert(first), convert(second or first)
 
 
 def _percent(text: str) -> float:
-    percent = _of(parse_number, "--until")(text.strip().rstrip("%"))
+    percent = argument(parse_number, "--until")(text.strip().rstrip("%"))
     if not 0 < percent < 100:
         raise ArgumentTypeError(f"--until: above 0 and below 100 %, got {text}")
     return percent / 100

@@ -85,6 +85,25 @@ def test_wrong_usage(words):
     assert ended.value.code == 2
 
 
+@pytest.mark.parametrize(("words", "complaint"), [
+    ("demo --duration 0",
+     "xenrr demo: error: argument --duration: has to be above 0 and at most an hour, got 0"),
+    ("demo --duration -1",
+     "xenrr demo: error: argument --duration: has to be above 0 and at most an hour, got -1"),
+    ("demo --duration long",
+     "xenrr demo: error: argument --duration: 'long' is not a time; try 10, 10s or 1m30s"),
+    ("campaign run file --duration 90000", "xenrr campaign run: error: argument --duration: "
+     "has to be above 0 and at most a day, got 90000"),
+    ("campaign run file --max-skew x", "xenrr campaign run: error: argument --max-skew: 'x' is "
+     "not a time; try 10, 10s or 1m30s"),
+])
+def test_a_time_that_cannot_be_is_told_with_its_option(capsys, words, complaint):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words.split())
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == complaint
+
+
 class Echoing:
     """Prints what it got."""
 
