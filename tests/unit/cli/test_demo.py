@@ -61,7 +61,8 @@ def test_ascii_without_a_unicode_locale():
 
 
 def test_records_as_json():
-    with start_demo("--duration", "0.3", "--json") as process:
+    # Long enough for a response on a busy machine.
+    with start_demo("--duration", "1", "--json") as process:
         shown, talk = process.communicate(timeout=60)
     assert process.returncode == 0, talk
     runs = [Run.from_plain(plain) for plain in json.loads(shown)["runs"]]
