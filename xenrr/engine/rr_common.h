@@ -460,7 +460,7 @@ waited(struct rr_loop *loop, int error)
 
 int
 rr_open_ring(struct ring *ring, int64_t width, int64_t bytes, int64_t spare,
-             int64_t alignment, int64_t offset);
+             int64_t alignment, int64_t offset, int receives);
 
 /* Write the text, again and again; it runs on from one buffer to the next. */
 void

@@ -150,7 +150,7 @@ open_in(struct rr_loop *loop, int64_t bytes)
     const struct rr_spec *spec = &loop->spec;
 
     return rr_open_ring(&loop->in, spec->receive_width, bytes, 0,
-                        spec->receive_alignment, spec->receive_offset);
+                        spec->receive_alignment, spec->receive_offset, 1);
 }
 
 /* A message that goes in pieces runs on from one to the next: room to begin anywhere in
@@ -163,7 +163,7 @@ open_out(struct rr_loop *loop, int64_t bytes, int whole, const char *text,
     int64_t spare = whole ? 0 : text_bytes;
 
     if (rr_open_ring(&loop->out, spec->send_width, bytes, spare, spec->send_alignment,
-                     spec->send_offset)
+                     spec->send_offset, 0)
         < 0)
         return -1;
     loop->text_bytes = whole ? INT64_MAX : text_bytes;
