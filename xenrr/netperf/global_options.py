@@ -5,7 +5,7 @@ Source: netperf 2.7.0 src/netsh.c, scan_cmd_line(), and runs of Debian's build.
 
 from __future__ import annotations
 
-from xenrr.netperf import getopt, usage
+from xenrr.netperf import getopt
 from xenrr.netperf.ending import CODE_FAILED, CODE_LOST, Ending, bad_level
 from xenrr.netperf.getopt import FLAG, NUMBER_IF_NEXT, VALUE
 from xenrr.netperf.option_values import count, interval_us, parse_tos, take_address
@@ -49,7 +49,9 @@ def take_global(options: ClientOptions, letter: str, value: str) -> None:
         SpecError: The value makes no sense.
     """
     if letter == "h":
-        raise Ending(CODE_FAILED, err=usage.CLIENT)
+        from xenrr.netperf.usage import CLIENT
+
+        raise Ending(CODE_FAILED, err=CLIENT)
     if letter == "V":
         raise Ending(0, VERSION_LINE)
     if letter in SWITCHES:

@@ -10,7 +10,6 @@ Nothing heavy is imported here: ``-V`` has to be as quick as a shell script expe
 
 from __future__ import annotations
 
-from xenrr.netperf import usage
 from xenrr.netperf.ending import CODE_FAILED, Ending
 from xenrr.netperf.getopt import FLAG, NUMBER_IF_NEXT, VALUE, Mistake, Scanner
 from xenrr.netperf.option_values import (
@@ -245,7 +244,7 @@ def parse_client(args: Sequence[str]) -> ClientOptions:
     scanner = Scanner(PROGRAM, args, GLOBAL, LONG)
     for item in scanner:
         if isinstance(item, Mistake):
-            raise Ending(CODE_FAILED, err=f"{item.text}\n{usage.CLIENT}")
+            raise _misused(item.text)
         option, value = item
         if option in LONG:
             _take_long(options, option, value or "")
@@ -272,12 +271,18 @@ def version_text() -> str:
     return f"xenrr {__version__} (in the words of netperf 2.7.0)\n"
 
 
+def _misused(text: str) -> Ending:
+    from xenrr.netperf.usage import CLIENT
+
+    return Ending(CODE_FAILED, err=f"{text}\n{CLIENT}")
+
+
 def _scan_test(options: ClientOptions, words: Sequence[str], letters: Mapping[str, str],
                take: Callable[[ClientOptions, str, str | None], None]) -> None:
     for item in Scanner(PROGRAM, words, letters, LONG):
         if isinstance(item, Mistake):
             if item.is_long:
-                raise Ending(CODE_FAILED, err=f"{item.text}\n{usage.CLIENT}")
+                raise _misused(item.text)
             options.remarks.append(f"{item.text}\n")
             continue
         option, value = item

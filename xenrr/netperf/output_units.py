@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from xenrr.cpu.usage import CpuUsage
     from xenrr.results.record import Run, TestSpec
 
-__all__ = ["MEGABITS", "TRANSACTIONS", "byte_rate_in", "counts_transactions", "interim_rate",
-           "interim_unit", "is_known", "sd_unit", "service_demand", "target_bytes",
-           "throughput", "unit_name", "unit_of"]
+__all__ = ["MEGABITS", "TRANSACTIONS", "byte_rate_in", "counts_transactions", "datagrams_sent",
+           "interim_rate", "interim_unit", "is_known", "sd_unit", "service_demand",
+           "target_bytes", "throughput", "unit_name", "unit_of"]
 
 TRANSACTIONS = "x"
 MEGABITS = "m"
@@ -92,6 +92,12 @@ def target_bytes(run: Run) -> int:
     if tally.bytes_received < 0 or tally.bytes_sent < 0:
         return run.bytes_sent + run.bytes_received
     return tally.bytes_received + tally.bytes_sent
+
+
+def datagrams_sent(run: Run) -> int:
+    """Datagrams that the system took."""
+    size = run.local.send_bytes
+    return run.bytes_sent // size if size > 0 else run.send_calls
 
 
 def throughput(letter: str, run: Run) -> float:

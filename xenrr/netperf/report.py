@@ -26,12 +26,15 @@ def results_text(outcome: Outcome, selection: Selection) -> str:
 
         text = result_table(outcome)
     else:
-        from xenrr.netperf.histogram_text import histogram_text
         from xenrr.netperf.selectors import csv_text, human_text, keyval_text
 
         # OMNI has no table of its own: the columns for a person stand in.
         write = {CSV: csv_text, KEYVAL: keyval_text}.get(form, human_text)
-        text = write(selection, outcome) + histogram_text(outcome, selected=True)
+        text = write(selection, outcome)
+        if outcome.options.histogram:
+            from xenrr.netperf.histogram_text import histogram_text
+
+            text += histogram_text(outcome, selected=True)
     if outcome.options.percentiles is not None:
         from xenrr.netperf.latency import percentile_lines
 

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from xenrr.errors import ConnectionLost, PeerRefused, RemoteProtocolError, SpecError
 from xenrr.frozen import replace
 from xenrr.netperf import messages
-from xenrr.netperf.banner import banner
 from xenrr.netperf.command import write_err, write_out
 from xenrr.netperf.ending import CODE_FAILED
 from xenrr.netperf.interrupts import Interrupts
@@ -69,7 +68,7 @@ def run_client(options: ClientOptions) -> int:
             return 0
         ends = DataEnds(options, control)
         spec = _spec(options, ends)
-        header = banner(options, ends) if options.headers else ""
+        header = _header(options, ends)
         try:
             sender = _open(options, control)
         except (ConnectionLost, RemoteProtocolError) as exc:
@@ -174,6 +173,14 @@ def _selection(options: ClientOptions) -> Selection:
     if unknown:
         write_err(f"netperf: {unknown_text(unknown)}\n")
     return selection
+
+
+def _header(options: ClientOptions, ends: DataEnds) -> str:
+    if not options.headers:
+        return ""
+    from xenrr.netperf.banner import banner
+
+    return banner(options, ends)
 
 
 def _spec(options: ClientOptions, ends: DataEnds) -> TestSpec | None:

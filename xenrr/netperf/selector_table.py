@@ -18,10 +18,10 @@ from xenrr.netperf.outcome import Outcome
 from xenrr.netperf.output_units import (
     byte_rate_in,
     counts_transactions,
+    datagrams_sent,
     sd_unit,
     unit_name,
 )
-from xenrr.netperf.stream_tables import datagrams_sent
 from xenrr.results.record import SocketFacts
 
 __all__ = ["EXTRA", "LAST_OF_BLOCK", "NETPERF", "Value"]

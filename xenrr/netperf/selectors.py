@@ -9,6 +9,8 @@ them and are named where they occur.
 
 from __future__ import annotations
 
+from functools import cache
+
 from xenrr.netperf.ending import CODE_FAILED, Ending
 from xenrr.netperf.latency import percent_of_selector
 from xenrr.netperf.messages import no_selector_file
@@ -42,14 +44,18 @@ class Selector:
 
     Attributes:
         name: In upper case; empty for a name nobody knows, which makes an empty column.
-        titles: Up to four lines.
     """
 
     def __init__(self, name: str, titles: str, format_: str, value: Value) -> None:
         self.name = name
-        self.titles = titles.split("|") if titles else []
+        self._titles = titles
         self._format = format_
         self._value = value
+
+    @property
+    def titles(self) -> list[str]:
+        """Up to four lines."""
+        return self._titles.split("|") if self._titles else []
 
     def text(self, outcome: Outcome) -> str | None:
         """The value as it is printed, ``None`` where there is none."""
@@ -61,17 +67,21 @@ Selection = list[list[Selector]]
 
 UNKNOWN = Selector("", "", "%s", None)
 TABLE = {row[0]: Selector(*row) for row in (*NETPERF, *EXTRA)}
-# netperf takes the title of a column for its name as well (in files; here everywhere).
-BY_TITLE = {" ".join(selector.titles).upper(): selector for selector in TABLE.values()}
+
+
+@cache
+def _by_title() -> dict[str, Selector]:
+    """netperf takes the title of a column for its name as well (in files; here everywhere)."""
+    return {" ".join(selector.titles).upper(): selector for selector in TABLE.values()}
 
 
 def _find(name: str) -> Selector:
-    known = TABLE.get(name.upper()) or BY_TITLE.get(name.upper())
+    known = TABLE.get(name.upper())
     if known is not None:
         return known
     percent = percent_of_selector(name.upper())
     if percent is None:
-        return UNKNOWN
+        return _by_title().get(name.upper(), UNKNOWN)
     wanted = percent
 
     def value(outcome: Outcome) -> float:

@@ -12,11 +12,10 @@ from __future__ import annotations
 import math
 
 from xenrr.netperf.outcome import Outcome
-from xenrr.netperf.output_units import byte_rate_in, target_bytes, unit_name
-from xenrr.results.record import Run
+from xenrr.netperf.output_units import byte_rate_in, datagrams_sent, target_bytes, unit_name
 
-__all__ = ["datagram_number", "datagram_table", "datagrams_sent", "stream_details",
-           "stream_number", "stream_table"]
+__all__ = ["datagram_number", "datagram_table", "stream_details", "stream_number",
+           "stream_table"]
 
 
 def stream_number(outcome: Outcome) -> str:
@@ -94,12 +93,6 @@ def _per_call(count: int, calls: int) -> float:
     if calls > 0:
         return count / calls
     return math.inf if count > 0 else 0.0
-
-
-def datagrams_sent(run: Run) -> int:
-    """Datagrams that the system took."""
-    size = run.local.send_bytes
-    return run.bytes_sent // size if size > 0 else run.send_calls
 
 
 def _datagram_rates(outcome: Outcome) -> tuple[float, float]:

@@ -113,7 +113,8 @@ class LoopThread:
         over: Whether it has ended.
         flows: What each of many flows did, ``None`` before ``result`` and of other phases.
         usage: What the thread used in the data phase: voluntary and involuntary switches,
-            time in user and system mode in µs; empty where the system does not tell.
+            time in user and system mode in µs; empty where the system does not tell or was
+            not asked.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class LoopThread:
             self._spec = replace(spec.rounds, own_thread=True)
         self.flows: FlowsTally | None = None
         self._cpu = cpu
+        self._asks_usage = False
         self.over = False
         self._abandoned = False
         self.usage: Mapping[str, int] = {}
@@ -140,17 +142,19 @@ class LoopThread:
             os.set_blocking(descriptor, False)
         self._thread = threading.Thread(target=self._work, name="xenrr-loop", daemon=True)
 
-    def start(self, at_ns: int = 0) -> None:
+    def start(self, at_ns: int = 0, usage: bool = False) -> None:
         """Begin the data phase.
 
         Args:
             at_ns: Monotonic time that the loop waits for, ready to send; 0 for no wait.
+            usage: Whether to ask the system what the thread uses.
 
         Raises:
             OSError: This machine has no more threads.
         """
         if at_ns and isinstance(self._spec, (LoopSpec, ConnectSpec)):
             self._spec = replace(self._spec, start_at_ns=at_ns)
+        self._asks_usage = usage
         try:
             start_thread(self._thread)
         except OSError:
@@ -211,10 +215,11 @@ class LoopThread:
     def _work(self) -> None:
         try:
             self._bind()
-            before = _thread_usage()
+            before = _thread_usage() if self._asks_usage else {}
             self._tally = self._run()
-            after = _thread_usage()
-            self.usage = {name: after[name] - before[name] for name in before}
+            if before:
+                after = _thread_usage()
+                self.usage = {name: after[name] - before[name] for name in before}
         except BaseException as exc:  # carried over to the thread that asked
             self._error = exc
         finally:

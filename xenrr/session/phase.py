@@ -83,15 +83,16 @@ class DataPhase:
         self.stop_asked = True
         self._loop.stop()
 
-    def run(self, at_ns: int = 0) -> Tally:
+    def run(self, at_ns: int = 0, conditions: bool = True) -> Tally:
         """Start the loop, watch it to its end, hand out what it did.
 
         Args:
             at_ns: Monotonic time of the first request, 0 for at once.
+            conditions: Whether ``thread_usage`` is wanted.
         """
         wait_s = max(at_ns - time.monotonic_ns(), 0) / SECOND_NS
         self.started_epoch_s = time.time() + wait_s
-        self._loop.start(at_ns)
+        self._loop.start(at_ns, conditions)
         try:
             if self.stop_asked:
                 self._loop.stop()

@@ -272,7 +272,8 @@ class Sender:
                 connection on and ends a test that is overdue, so in round trips, whose end
                 it is told, it is asked for so much more.
             conditions: Whether the record says what it was made under: utilisation of the
-                CPUs, TCP_INFO before the first request, quotas, facts about both hosts.
+                CPUs and by the loop, TCP_INFO before the first request, quotas, facts about
+                both hosts.
 
         Raises:
             PeerRefused: The target does not do this test; ``errno`` is its own.
@@ -325,7 +326,7 @@ class Sender:
             at_ns = on_start() if on_start is not None else None
             if watch is not None:
                 watch.begin(end.tcp_info())
-            tally = self._measured(phase, at_ns or 0)
+            tally = self._measured(phase, at_ns or 0, conditions)
             self.started_ns = tally.started_ns
             facts, tcp_info = end.facts(tally)
             if phase.flows is not None and spec.flows > 1:
@@ -458,12 +459,12 @@ class Sender:
         return DataPhase(self._engine, end, watched, on_interim, sockets,
                          flows_spec(spec, rounds, len(sockets)))
 
-    def _measured(self, phase: DataPhase, at_ns: int) -> Tally:
+    def _measured(self, phase: DataPhase, at_ns: int, conditions: bool) -> Tally:
         self._phase = phase
         try:
             if self._stop_asked:
                 phase.stop()
-            return phase.run(at_ns)
+            return phase.run(at_ns, conditions)
         finally:
             self._phase = None
 
