@@ -198,7 +198,8 @@ rr_burst_answer(struct rr_loop *loop)
         /* One at a time they wait for room, or say what is wrong. */
         if (RR_UNLIKELY(burst->owed > 0))
             break;
-    } while (done < budget && !ended);
+        /* What is not answered counts by calls, or a flood of it would never be left. */
+    } while (done < budget && calls < budget && !ended);
     error = errno;
 
     tally->transactions += done;

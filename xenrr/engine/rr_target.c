@@ -145,7 +145,7 @@ sprint(struct rr_loop *loop, int spin, int plain)
             break;
         if (!plain)
             advance(&loop->out);
-    } while (--left != 0);
+    } while (--left > 0);
     error = errno;
 
     done = budget - left;

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
+
 import pytest
 from engines import LIMIT_S, Running, check_accounts, sender_spec, target_spec
 
@@ -64,3 +68,21 @@ def test_the_end_in_the_middle_of_a_batch(engine, connect):
     tally = sending.tally()
     assert (tally.ended, tally.transactions) == (Ended.PEER, 2)
     check_accounts(tally, spec)
+
+
+def test_a_target_can_be_stopped_in_a_flood_of_what_it_does_not_answer(
+        engine, connect, stop_pipe):
+    near, far = connect(True)
+    near.setblocking(False)
+    answering = Running(engine, far, target_spec(True), stop_pipe[0])
+    near.send(b"q")
+    sent = 0
+    give_up = time.monotonic() + LIMIT_S
+    while not answering.over and time.monotonic() < give_up:
+        with contextlib.suppress(BlockingIOError):
+            near.send(b"long")
+            sent += 1
+        if sent == 100 * TARGET_POLL:
+            os.write(stop_pipe[1], b"x")
+    tally = answering.tally()
+    assert (tally.ended, tally.transactions) == (Ended.STOPPED, 1)
