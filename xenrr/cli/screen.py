@@ -117,7 +117,8 @@ class Screen:
         """Time left, rate and p99 of an interval."""
         left_s = max(duration_s - point.end_ns / SECOND_NS, 0.0)
         rate = f"{count_text(point.rate_tps)}/s"
-        p99 = f"p99 {duration_text(point.p99_ns, self.unicode)}"
+        # Nothing may have come back in an interval.
+        p99 = f"p99 {duration_text(point.p99_ns, self.unicode) if point.transactions else '-'}"
         left = " left" if self.width >= 60 else ""
         return f"{left_s:4.1f} s{left}  {rate:>9}  {p99:<11}"
 
