@@ -96,8 +96,8 @@ rr_spin(struct rr_loop *loop, char *to, size_t bytes)
  * A page is a multiple of what was asked for, or the buffers stay as asked.
  *
  * What is sent stays where malloc() puts it, as with netperf. From a page it goes out no
- * faster, but a stream's first block does, by some microseconds, and for a receiver on the
- * same processor these decide how large its window becomes. */
+ * faster, but a stream's first block does, by some microseconds, and these seem to decide how
+ * large the window of a receiver on the same processor becomes. */
 static int64_t
 placing(int64_t bytes, int64_t step)
 {
