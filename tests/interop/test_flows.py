@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -145,8 +146,15 @@ def test_a_netperf_is_served_from_a_pool(netperf_command, test, length):
               (line.partition("=") for line in output.splitlines() if "=" in line)}
     received = values["REMOTE_BYTES_RECVD"]
     assert values["LOCAL_BYTES_RECVD"] <= received <= values["LOCAL_BYTES_SENT"] + 3
-    assert f"{received} transactions" in lines[0]
-    assert ", a pool of" in lines[0]
+    said = re.search(r" (\d+) transactions in .*, a pool of", lines[0])
+    assert said, lines
+    transactions = int(said[1])
+    if length == "1":
+        # A netperf whose time is over may be gone before its last requests are answered.
+        assert received - 3 <= transactions <= received
+        assert values["LOCAL_BYTES_RECVD"] <= transactions
+    else:
+        assert transactions == received
 
 
 def test_the_table_is_that_of_one_flow(server):
