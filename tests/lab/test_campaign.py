@@ -112,7 +112,7 @@ def test_twelve_senders_begin_within_2_ms_or_the_round_does_not_count(campaigns)
 
 
 def test_in_a_user_namespace_and_each_sender_alone(campaigns):
-    shown, talk = campaigns.call(TABLE1, "--user-namespace", "--duration", "0.3", "--repeats",
+    shown, talk = campaigns.call(TABLE1, "--user-namespace", "--duration", "1", "--repeats",
                                  "1", "--only", "6,solo", "--max-skew", "0")
     assert "without root, in a user namespace" in talk
     assert "emulated" in shown
@@ -121,7 +121,11 @@ def test_in_a_user_namespace_and_each_sender_alone(campaigns):
     # What each of the six loses among the others; the other six have nothing beside them.
     (column,) = campaign_table(contents).columns
     assert (column.experiment, len(column.entries)) == ("6", 6)
-    assert all(entry.solo_tps > 0 and entry.loss < 1 for entry in column.entries)
+    # How much is not for this machine to say: among other tests, a sender may starve.
+    assert column.sender_count > 0
+    for entry in column.entries:
+        assert entry.solo_tps > 0, column
+        assert entry.loss == pytest.approx(1 - entry.rate_tps / entry.solo_tps)
     assert "lost against alone" in shown
 
 
