@@ -6,6 +6,7 @@ import gc
 import sys
 
 import xenrr.engine
+from xenrr.lean import signal
 from xenrr.netperf.command import client_command
 
 __all__ = ["main"]
@@ -27,6 +28,10 @@ def main(args: list[str] | None = None) -> int:
     # eighth of the time that a test of one transaction takes.
     gc.disable()
     xenrr.engine.whole_process = True
+    # Until a test runs, Ctrl-C ends this program as it ends any other: at once. As an exception
+    # it would be lost where the machinery of imports drops what it is raised in.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         return client_command(sys.argv[1:])
     finally:

@@ -72,6 +72,29 @@ def test_a_signal_ends_a_test_early_with_full_output(xenrr_server, number):
     assert time.monotonic() - begun_s < LIMIT_S  # and not after 115 days
 
 
+PROGRAM = """
+import os, signal
+import xenrr.client
+
+def that_drops_exceptions(args):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        while True:
+            pass
+    except KeyboardInterrupt:
+        return 0
+
+xenrr.client.client_command = that_drops_exceptions
+xenrr.client.main()
+"""
+
+
+def test_ctrl_c_before_a_test_cannot_be_lost():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True,
+                          env=clean_environment(), timeout=LIMIT_S, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_a_reader_that_leaves_is_no_error(xenrr_server):
     process = started(xenrr_server, "-t", "TCP_RR", "-l", "30", "-P", "0")
     process.stdout.close()

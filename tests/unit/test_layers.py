@@ -29,7 +29,7 @@ MAY_IMPORT = {
                 "units", "errors"},
     # The engine, to tell it that the process is theirs.
     "server": {"netperf", "session", "engine", "errors"},
-    "client": {"netperf", "session", "engine", "errors"},
+    "client": {"netperf", "session", "engine", "lean", "errors"},
     "agent": {"netperf", "session", "engine", "errors"},
     "checks": {"results", "stats", "errors", "units"},
     "lab": {"units", "errors"},
