@@ -15,10 +15,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -44,6 +46,15 @@ class Server:
     host: str
     port: int
     process: subprocess.Popen[str]
+    output: IO[str]
+    errors: IO[str]
+
+    def wait(self, limit_s: float) -> tuple[str, str]:
+        """Wait for its end; what it wrote to stdout and to stderr."""
+        self.process.wait(limit_s)
+        for stream in (self.output, self.errors):
+            stream.seek(0)
+        return self.output.read(), self.errors.read()
 
 
 def find_program(name: str) -> str | None:
@@ -77,19 +88,20 @@ def accepts(port: int, host: str = LOOPBACK) -> bool:
         return probe.connect_ex((host, port)) == 0
 
 
-def wait_until_accepting(process: subprocess.Popen[str], port: int) -> None:
+def wait_until_accepting(server: Server) -> None:
     """Wait for a server to listen.
 
     Raises:
         RuntimeError: It ended, or the time is over; with what it printed.
     """
     give_up = time.monotonic() + START_LIMIT_S
-    while not accepts(port):
-        if process.poll() is not None or time.monotonic() > give_up:
-            process.kill()
-            output, errors = process.communicate()
-            raise RuntimeError(f"{process.args!r} does not listen on port {port} "
-                               f"(exit code {process.returncode}): {output}{errors}")
+    while not accepts(server.port):
+        if server.process.poll() is not None or time.monotonic() > give_up:
+            server.process.kill()
+            output, errors = server.wait(STOP_LIMIT_S)
+            raise RuntimeError(
+                f"{server.process.args!r} does not listen on port {server.port} "
+                f"(exit code {server.process.returncode}): {output}{errors}")
         time.sleep(0.02)
 
 
@@ -101,13 +113,19 @@ def clean_environment(**changes: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def running_server(command: Sequence[str], port: int) -> Iterator[Server]:
-    """Run a server for a while; killed at the end if it still runs."""
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True,
-                          env=clean_environment()) as process:
+    """Run a server for a while; killed at the end if it still runs.
+
+    It writes to files: in a pipe, its lines about some 600 tests would have no more room, and
+    it would wait for a reader instead of serving.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output, \
+            tempfile.TemporaryFile("w+", encoding="utf-8") as errors, \
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
+                             text=True, env=clean_environment()) as process:
+        server = Server(LOOPBACK, port, process, output, errors)
         try:
-            wait_until_accepting(process, port)
-            yield Server(LOOPBACK, port, process)
+            wait_until_accepting(server)
+            yield server
         finally:
             process.kill()
 
@@ -133,7 +151,7 @@ def running_xenrr_server(*options: str, python: str = sys.executable) -> Iterato
 def stop_cleanly(server: Server) -> None:
     """End a server with SIGTERM: exit code 0, no complaint, nothing left listening."""
     server.process.send_signal(signal.SIGTERM)
-    _, errors = server.process.communicate(timeout=STOP_LIMIT_S)
+    _, errors = server.wait(STOP_LIMIT_S)
     assert "Traceback" not in errors, errors
     assert server.process.returncode == 0, errors
     assert not accepts(server.port)

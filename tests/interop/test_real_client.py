@@ -43,7 +43,7 @@ def keyvals(done):
 def log_of(server: Server):
     """Ends the server; the lines that it logged."""
     server.process.terminate()
-    return server.process.communicate(timeout=10)[1].splitlines()
+    return server.wait(limit_s=10)[1].splitlines()
 
 
 def finish(server: Server):

@@ -38,11 +38,58 @@ def test_each_test_is_a_line_on_stderr(engine):
         with open_sender(server.host, server.port) as sender:
             sender.run(TestSpec("TCP_RR", transactions=10))
         server.process.send_signal(signal.SIGTERM)
-        out, err = server.process.communicate(timeout=LIMIT_S)
+        out, err = server.wait(LIMIT_S)
         assert server.process.returncode == 0
         assert out.startswith(f"Starting netserver with host '{LOOPBACK}' port '{server.port}'")
         line, = (line for line in err.splitlines() if "TCP_RR" in line)
         assert "10 transactions" in line and engine in line
+
+
+@contextlib.contextmanager
+def talking_server(stderr):
+    """One that tells of each test, to wherever that leads."""
+    port = free_port()
+    command = [sys.executable, "-m", "xenrr.server", "-D", "-v", "1", "-L", LOOPBACK, "-p",
+               str(port), "--engine", "pure"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr,
+                          env=clean_environment()) as process:
+        try:
+            give_up_s = time.monotonic() + LIMIT_S
+            while not accepts(port) and time.monotonic() < give_up_s:
+                time.sleep(0.02)
+            with open_sender(LOOPBACK, port) as sender:
+                yield sender
+            process.terminate()
+            assert process.wait(LIMIT_S) == 0
+        finally:
+            process.kill()
+
+
+def test_nobody_reads_the_lines():
+    """A pipe holds those of some 600 tests; the ones after them are served as well."""
+    read, write = os.pipe()
+    with open(read, "rb") as reader:
+        with open(write, "wb") as writer:
+            os.set_blocking(write, False)
+            with contextlib.suppress(BlockingIOError):
+                while os.write(write, b"." * 4096):
+                    pass
+            os.set_blocking(write, True)
+            with talking_server(writer) as sender:
+                for _ in range(3):
+                    sender.run(TestSpec("TCP_RR", transactions=1))
+                os.read(read, 1 << 20)
+                sender.run(TestSpec("TCP_RR", transactions=7))
+        lines = reader.read().decode().lstrip(".").splitlines()
+    assert lines[0] == "(3 lines before this one had no room)"
+    assert "7 transactions" in lines[1]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
+def test_lines_that_cannot_be_written_do_not_end_a_test():
+    with open("/dev/full", "wb") as full, talking_server(full) as sender:
+        for _ in range(2):
+            assert sender.run(TestSpec("TCP_RR", transactions=3)).transactions == 3
 
 
 def test_a_soft_limit_of_descriptors_does_not_limit_the_senders():

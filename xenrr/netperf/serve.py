@@ -7,7 +7,9 @@ nothing is printed then, because standard output and error are the same connecti
 from __future__ import annotations
 
 import os
+import select
 import socket
+import sys
 
 from xenrr.netperf.command import write_err, write_out
 from xenrr.netperf.ending import CODE_FAILED, Ending
@@ -23,6 +25,7 @@ __all__ = ["serve"]
 
 # What netserver calls an address that was not given.
 ANY_HOST = "IN(6)ADDR_ANY"
+STDERR = 2
 
 
 def serve(options: ServerOptions) -> int:
@@ -62,8 +65,8 @@ def serve(options: ServerOptions) -> int:
     write_out(f"Starting netserver with {ends}")
     if options.daemon and not _detach():
         return 0
-    talks = options.verbosity >= 1 or options.debug
-    serve_until_stopped(policy, listeners, _log if talks else None)
+    talks = (options.verbosity >= 1 or options.debug) and sys.stderr is not None
+    serve_until_stopped(policy, listeners, _Log() if talks else None)
     return 0
 
 
@@ -93,8 +96,23 @@ def _handed_connection() -> socket.socket | None:
     return None
 
 
-def _log(line: str) -> None:
-    write_err(f"{line}\n")
+class _Log:
+    """Lines on stderr. No sender waits for their reader: what has no room is only counted."""
+
+    def __init__(self) -> None:
+        self._lost = 0
+
+    def __call__(self, line: str) -> None:
+        lost = f"({self._lost} lines before this one had no room)\n" if self._lost else ""
+        try:
+            if select.select([], [STDERR], [], 0)[1]:
+                # Past Python's buffer, which would keep what could not be written.
+                os.write(STDERR, f"{lost}{line}\n".encode(errors="backslashreplace"))
+                self._lost = 0
+                return
+        except OSError:  # its reader has left, or the disk is full
+            pass
+        self._lost += 1
 
 
 def _port(text: str) -> int:

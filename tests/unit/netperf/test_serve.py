@@ -38,16 +38,16 @@ def test_the_start_line(served, capsys, line, ends):
     assert len(served) == 1
 
 
-def test_options_reach_the_policy(served, capsys):
+def test_options_reach_the_policy(served, capfd):
     line = "-D -p 0 -L 127.0.0.1,4 -Z word --engine pure -v 1"
     assert serve(parse_server(line.split())) == 0
     policy, addresses, log = served[0]
     assert (policy.host, policy.family, policy.passphrase, policy.engine) == (
         "127.0.0.1", 4, "word", "pure")
     assert addresses[0][0] == "127.0.0.1"
-    capsys.readouterr()
+    capfd.readouterr()
     log("one test")
-    assert capsys.readouterr().err == "one test\n"
+    assert capfd.readouterr().err == "one test\n"
 
 
 def test_one_at_a_time_debug_and_cpus_reach_the_policy(served):
