@@ -27,6 +27,10 @@ ERROR_BYTES = 4000
 ROUND_TRIPS = 8
 QUIT_LIMIT_S = 1.0
 TERM_LIMIT_S = 1.0
+# What is killed is gone as soon as a busy machine comes to it, but may hang in the kernel.
+KILL_LIMIT_S = 10.0
+# What was in its pipes; somebody else may hold them open.
+PIPES_LIMIT_S = 1.0
 
 
 class LinkLost(XenrrError):
@@ -87,7 +91,7 @@ def _end_with_us() -> None:
 async def end_process(process: asyncio.subprocess.Process, patience_s: float = 0.0) -> None:
     """End a process and its group: wait, then SIGTERM, then SIGKILL."""
     for number, limit_s in ((0, patience_s), (signal.SIGTERM, TERM_LIMIT_S),
-                            (signal.SIGKILL, TERM_LIMIT_S)):
+                            (signal.SIGKILL, KILL_LIMIT_S)):
         if process.returncode is not None:
             return
         if number:
@@ -213,6 +217,9 @@ class AgentLink:
             with contextlib.suppress(ConnectionError, RuntimeError):
                 process.stdin.close()
         await end_process(process, patience_s)
+        # To their end, or the pipes would stay open.
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=PIPES_LIMIT_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
