@@ -41,7 +41,7 @@ def children_of(pid):
 
 
 def test_both_tests_are_measured_and_drawn():
-    with start_demo("--duration", "0.4", "--engine", "pure") as process:
+    with start_demo("--duration", "1", "--engine", "pure") as process:
         shown, talk = process.communicate(timeout=60)
     assert process.returncode == 0, talk
     for test in ("TCP_RR", "UDP_RR"):
@@ -53,7 +53,7 @@ def test_both_tests_are_measured_and_drawn():
 
 
 def test_ascii_without_a_unicode_locale():
-    with start_demo("--duration", "0.3", env=clean_environment(PYTHONIOENCODING="ascii"),
+    with start_demo("--duration", "1", env=clean_environment(PYTHONIOENCODING="ascii"),
                     encoding="ascii") as process:
         shown, talk = process.communicate(timeout=60)
     assert process.returncode == 0, talk
