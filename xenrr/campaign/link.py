@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from xenrr.campaign.launchers.base import Launch
@@ -73,14 +73,34 @@ async def start_process(launch: Launch, **more: Any) -> asyncio.subprocess.Proce
     Raises:
         LinkLost: It cannot be started.
     """
+    starting = asyncio.ensure_future(asyncio.create_subprocess_exec(
+        *launch.words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE, env={**os.environ, **launch.environment},
+        # Ctrl-C is for the coordinator, which then ends all others in order.
+        start_new_session=True, preexec_fn=_end_with_us, **more))
     try:
-        return await asyncio.create_subprocess_exec(
-            *launch.words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE, env={**os.environ, **launch.environment},
-            # Ctrl-C is for the coordinator, which then ends all others in order.
-            start_new_session=True, preexec_fn=_end_with_us, **more)
+        await asyncio.wait({starting})
+    except asyncio.CancelledError:
+        # asyncio would leave one that is only half started running, and its pipes open.
+        await _to_the_end(_end_started(starting))
+        raise
+    try:
+        return starting.result()
     except OSError as exc:
         raise LinkLost(f"{launch.words[0]}: {exc.strerror or exc}") from exc
+
+
+async def _end_started(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
+    with contextlib.suppress(OSError):
+        await end_process(await starting)
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do it, however often we are cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
 
 
 def _end_with_us() -> None:
