@@ -112,16 +112,23 @@ def clean_environment(**changes: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running_server(command: Sequence[str], port: int) -> Iterator[Server]:
+def running_server(command: Sequence[str], port: int, stderr: IO[bytes] | None = None
+                   ) -> Iterator[Server]:
     """Run a server for a while; killed at the end if it still runs.
 
     It writes to files: in a pipe, its lines about some 600 tests would have no more room, and
     it would wait for a reader instead of serving.
+
+    Args:
+        command: The server.
+        port: Where it listens.
+        stderr: Where its errors go, ``None`` for a file.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output, \
             tempfile.TemporaryFile("w+", encoding="utf-8") as errors, \
-            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
-                             text=True, env=clean_environment()) as process:
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output,
+                             stderr=stderr or errors, text=True,
+                             env=clean_environment()) as process:
         server = Server(LOOPBACK, port, process, output, errors)
         try:
             wait_until_accepting(server)

@@ -18,6 +18,7 @@ from peers import (
     free_port,
     running_server,
     running_xenrr_server,
+    stop_cleanly,
 )
 
 from xenrr.results.record import TestSpec
@@ -51,18 +52,10 @@ def talking_server(stderr):
     port = free_port()
     command = [sys.executable, "-m", "xenrr.server", "-D", "-v", "1", "-L", LOOPBACK, "-p",
                str(port), "--engine", "pure"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr,
-                          env=clean_environment()) as process:
-        try:
-            give_up_s = time.monotonic() + LIMIT_S
-            while not accepts(port) and time.monotonic() < give_up_s:
-                time.sleep(0.02)
-            with open_sender(LOOPBACK, port) as sender:
-                yield sender
-            process.terminate()
-            assert process.wait(LIMIT_S) == 0
-        finally:
-            process.kill()
+    with running_server(command, port, stderr) as server:
+        with open_sender(LOOPBACK, port) as sender:
+            yield sender
+        stop_cleanly(server)
 
 
 def test_nobody_reads_the_lines():
